@@ -83,7 +83,7 @@ impl LoggedRequest {
         }
     }
 
-    /// The last byte of the object that was sent, if only a part was. A range of the last bytes does not tell.
+    /// The last byte of the object that was sent, if only a part was. Unknown if the last bytes were requested, however many.
     pub(crate) fn last_byte(&self) -> Option<u64> {
         let range = self.range.as_ref().filter(|_| self.status == Some(206))?;
         let (first, _) = range.strip_prefix("bytes=")?.split_once('-')?;

@@ -12,12 +12,11 @@ use super::{
     connection_args::ProtocolArgs,
     in_full,
     listing::ListingArgs,
-    load::{
-        INTERRUPTED, fields, no_url, nothing_to_request, number, signer, stop_when_interrupted,
-        time, whole, wrong,
-    },
+    load::{INTERRUPTED, fields, number, signer, stop_when_interrupted, time, whole, wrong},
     progress_bar::progress_bar,
-    report, say, warn,
+    report, say,
+    viewer_requests::{nothing_to_request, server_of},
+    warn,
 };
 use crate::{
     diff::{self, Options, Probe, Side},
@@ -153,7 +152,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
 }
 
 fn compare(args: &Args) -> miette::Result<ExitCode> {
-    let (reference, candidate) = (server(&args.reference)?, server(&args.candidate)?);
+    let (reference, candidate) = (server_of(&args.reference)?, server_of(&args.candidate)?);
     let options = options(args)?;
     let [line, other_line] = args.protocol.lines([
         (&reference, args.connect_reference.as_deref()),
@@ -202,16 +201,6 @@ fn compare(args: &Args) -> miette::Result<ExitCode> {
         return Ok(ExitCode::from(TROUBLE));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn server(url: &str) -> Result<Server, UserError> {
-    let (server, path) = Server::of(url).map_err(|error| no_url(&error))?;
-    if path == "/" {
-        return Ok(server);
-    }
-    let message = format!("`{url}` names a path, but only the server is needed");
-    let help = format!("write {}, and the paths into a file for --urls", server.base);
-    Err(UserError { message, help })
 }
 
 fn options(args: &Args) -> Result<Options, UserError> {

@@ -36,6 +36,7 @@ mod style;
 mod systemd;
 mod upgrade;
 mod upgrade_progress;
+mod viewer_requests;
 mod warm;
 
 use std::{io::Write, process::ExitCode};

@@ -29,11 +29,10 @@ use parking_lot::Mutex;
 pub(crate) use probe::Probe;
 pub(crate) use report::Report;
 use response::Response;
-use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::{
-    access::signed::unsigned_query,
-    load::{Client, Line, Targets, prepare},
+    access::signed::unsigned_target,
+    load::{Client, Line, RateLimit, Targets, prepare},
 };
 
 /// How to compare.
@@ -115,26 +114,21 @@ type Request = (Method, HeaderMap);
 /// The paths of an object at both servers: they differ in their signatures.
 type Paths<'a> = [&'a PathAndQuery; 2];
 
-/// Bounds the requests in a second.
-type Ticks = tokio::sync::Mutex<Interval>;
-
 impl<P: Fn(usize)> Comparison<'_, P> {
     async fn run(&self) -> io::Result<()> {
-        let mut pace = tokio::time::interval(Duration::from_secs_f64(1.0 / self.options.rate));
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let pace = Ticks::new(pace);
+        let limit = RateLimit::new(self.options.rate);
         let count = self.options.connections.get().min(self.sides[0].targets.len());
-        futures_util::future::join_all((0..count).map(|_| self.lane(&pace))).await;
+        futures_util::future::join_all((0..count).map(|_| self.lane(&limit))).await;
         Ok(())
     }
 
-    async fn lane(&self, pace: &Ticks) {
+    async fn lane(&self, limit: &RateLimit) {
         let Options { fields, timeout, .. } = self.options;
         let clients = self
             .sides
             .each_ref()
             .map(|side| Client::new(&side.line, fields, side.targets.server(), *timeout));
-        let mut lane = Lane { comparison: self, pace, clients };
+        let mut lane = Lane { comparison: self, limit, clients };
         loop {
             let next = self.next.fetch_add(1, Ordering::Relaxed);
             let (Some((path, range)), Some((other, _))) =
@@ -157,24 +151,12 @@ impl<P: Fn(usize)> Comparison<'_, P> {
         let signed = || self.sides.each_ref().map(|side| side.targets.signed_path(&missing));
         is_new.then(signed)
     }
-
-    /// The start of each server's URLs, as viewers name it.
-    fn bases(&self) -> [String; 2] {
-        let host = self.options.fields.get(header::HOST).and_then(|host| host.to_str().ok());
-        self.sides.each_ref().map(|side| {
-            let server = side.targets.server();
-            match (host, server.split_once("://")) {
-                (Some(host), Some((scheme, _))) => format!("{scheme}://{host}"),
-                _ => server.to_owned(),
-            }
-        })
-    }
 }
 
 /// Compares one object after the other.
 struct Lane<'a, P> {
     comparison: &'a Comparison<'a, P>,
-    pace: &'a Ticks,
+    limit: &'a RateLimit,
     clients: [Client<'a>; 2],
 }
 
@@ -212,15 +194,14 @@ impl<P: Fn(usize)> Lane<'_, P> {
     ) -> Option<[Response; 2]> {
         let Comparison { options, report, .. } = self.comparison;
         let [reference, candidate] = &mut self.clients;
-        self.pace.lock().await.tick().await;
+        self.limit.wait().await;
         let (one, other) = Box::pin(async {
             tokio::join!(
-                fetch(reference, self.pace, paths[0], &requests[0]),
-                fetch(candidate, self.pace, paths[1], &requests[1])
+                fetch(reference, self.limit, paths[0], &requests[0]),
+                fetch(candidate, self.limit, paths[1], &requests[1])
             )
         })
         .await;
-        let bases = self.comparison.bases();
         let range = requests[0].1.get(header::RANGE).filter(|_| probe == Probe::Get);
         let url = url(paths[0], range);
         let mut report = report.lock();
@@ -247,7 +228,7 @@ impl<P: Fn(usize)> Lane<'_, P> {
             let compared = Compared {
                 probe,
                 responses: [&one, &other],
-                bases: bases.each_ref().map(String::as_str),
+                bases: self.comparison.sides.each_ref().map(|side| side.targets.named()),
                 ignored: &options.ignored,
                 with_error_pages: options.with_error_pages,
                 accepts_encodings: probe == Probe::AcceptEncoding
@@ -269,7 +250,7 @@ impl<P: Fn(usize)> Lane<'_, P> {
 /// sent once more.
 async fn fetch(
     client: &mut Client<'_>,
-    pace: &Ticks,
+    limit: &RateLimit,
     path: &PathAndQuery,
     (method, fields): &Request,
 ) -> io::Result<Response> {
@@ -282,7 +263,7 @@ async fn fetch(
     };
     let mut sent = client.send(method, path, fields, open).await;
     if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected) {
-        pace.lock().await.tick().await;
+        limit.wait().await;
         sent = client.send(method, path, fields, open).await;
     }
     let sent = sent?;
@@ -292,9 +273,10 @@ async fn fetch(
 
 /// A path without its signature, and the range from a log.
 fn url(path: &PathAndQuery, range: Option<&HeaderValue>) -> String {
-    let query = path.query().and_then(unsigned_query).unwrap_or_default();
-    let mark = if query.is_empty() { "" } else { "?" };
+    let target = unsigned_target(path.path(), path.query());
     let range = range.and_then(|range| range.to_str().ok());
-    let range = range.map(|range| format!(" ({range})")).unwrap_or_default();
-    format!("{}{mark}{query}{range}", path.path())
+    match range {
+        Some(range) => format!("{target} ({range})"),
+        None => target,
+    }
 }

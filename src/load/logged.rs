@@ -17,8 +17,6 @@ pub(super) fn range(logged: &LoggedRequest) -> Option<HeaderValue> {
 
 /// Path and query without the signature, which logs do not hold in full. `None` if this is not a GET.
 pub(super) fn target(logged: &LoggedRequest) -> Option<String> {
-    let query = logged.query.as_deref().and_then(signed::unsigned_query).unwrap_or_default();
-    let mark = if query.is_empty() { "" } else { "?" };
     let can_be_asked = logged.method == "GET" && logged.path.starts_with('/');
-    can_be_asked.then(|| format!("{}{mark}{query}", logged.path))
+    can_be_asked.then(|| signed::unsigned_target(&logged.path, logged.query.as_deref()))
 }

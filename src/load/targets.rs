@@ -22,7 +22,7 @@ use super::{
     target::Target,
     targets_error::TargetsError,
 };
-use crate::{access::signed::unsigned_query, access_log::LoggedRequest, base::clock::Timestamp};
+use crate::{access::signed::unsigned_target, access_log::LoggedRequest, base::clock::Timestamp};
 
 /// The choice of the next target.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -253,6 +253,11 @@ impl Targets {
         &self.server
     }
 
+    /// The server as requests name it, once URLs are signed.
+    pub(crate) fn named(&self) -> &str {
+        &self.named
+    }
+
     /// The paths of all targets.
     pub(crate) fn paths(&self) -> Vec<&PathAndQuery> {
         self.all.iter().map(Target::path).collect()
@@ -325,9 +330,9 @@ impl Targets {
     /// The first URLs, without signatures, for the report.
     pub(super) fn first_urls(&self) -> Vec<String> {
         const MOST: usize = 100;
-        let url = |target: &Target| match target.path.query().and_then(unsigned_query) {
-            Some(query) => format!("{}{}?{query}", self.server, target.path.path()),
-            None => format!("{}{}", self.server, target.path.path()),
+        let url = |target: &Target| {
+            let path = unsigned_target(target.path.path(), target.path.query());
+            format!("{}{path}", self.server)
         };
         self.all.iter().take(MOST).map(url).collect()
     }

@@ -9,7 +9,6 @@ use std::{
 
 use http::{HeaderMap, StatusCode, uri::PathAndQuery};
 use parking_lot::Mutex;
-use tokio::time::{Interval, MissedTickBehavior};
 
 use super::{
     Options,
@@ -19,6 +18,7 @@ use super::{
     lane::exchange,
     line::Line,
     prepare,
+    rate_limit::RateLimit,
     requests::Requests,
     sender::Sender,
     target::Target,
@@ -141,27 +141,22 @@ struct Warming<'a, P> {
 
 impl<P: Fn(usize)> Warming<'_, P> {
     async fn run(&self) -> io::Result<()> {
-        let pace = self.options.rate.map(|rate| {
-            let mut pace = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
-            // After a pause, requests are not made up for.
-            pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            tokio::sync::Mutex::new(pace)
-        });
+        let limit = self.options.rate.map(RateLimit::new);
         let count = self.options.connections.get().min(self.targets.len());
-        let lanes = (0..count).map(|_| self.lane(pace.as_ref()));
+        let lanes = (0..count).map(|_| self.lane(limit.as_ref()));
         futures_util::future::join_all(lanes).await;
         Ok(())
     }
 
-    async fn lane(&self, pace: Option<&tokio::sync::Mutex<Interval>>) {
+    async fn lane(&self, limit: Option<&RateLimit>) {
         let mut connection = KeptConnection::new(self.line, self.options.timeout);
         loop {
             let next = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(target) = self.targets.get(next) else { return };
             // If warming is interrupted, it is left for another time.
             let unfinished = Unfinished { warming: self, target };
-            if let Some(pace) = pace {
-                pace.lock().await.tick().await;
+            if let Some(limit) = limit {
+                limit.wait().await;
             }
             let asked = connection.send(async |sender| self.ask(sender, target).await);
             let asked = tokio::time::timeout(self.options.timeout, asked).await;

@@ -62,7 +62,7 @@ impl Cluster {
             nodes[own].fetched_at[object] = request.second;
             outcome.origin_requests += 1;
             if !was_stored {
-                outcome.origin_bytes += if request.bytes == 0 { size } else { request.bytes };
+                outcome.origin_bytes += request.fetched(size);
             }
         }
         ClusterOutcome {
@@ -130,7 +130,7 @@ mod tests {
         let (without, filled) = (with(false, u32::MAX), with(true, u32::MAX));
         assert_eq!((without.origin_requests, without.peer_hits), (400, 0));
         assert_eq!((filled.origin_requests, filled.origin_bytes), (100, 100 * 100));
-        // The owner and the node that asked it first both have the object.
+        // The first request may reach another node than the owner: then both have the object.
         assert!((200..=300).contains(&filled.peer_hits), "{filled:?}");
         assert_eq!(filled.hits() + filled.peer_hits, 2900);
         let stale = with(true, 600);

@@ -36,9 +36,7 @@ fn run(trace: &Trace, ttl: u32, mut policy: impl Policy) -> Outcome {
         let size = trace.sizes()[object];
         let is_hit = policy.request(request.object, size);
         let is_fresh = request.second.saturating_sub(fetched_at[object]) < ttl;
-        // A viewer that has the object already gets nothing, but the cache fetches it.
-        let fetched = if request.bytes == 0 { size } else { request.bytes };
-        outcome.count((request.bytes, fetched), is_hit, is_fresh);
+        outcome.count((request.bytes, request.fetched(size)), is_hit, is_fresh);
         if !(is_hit && is_fresh) {
             fetched_at[object] = request.second;
         }

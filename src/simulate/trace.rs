@@ -43,6 +43,14 @@ pub(super) struct Request {
     pub(super) bytes: u64,
 }
 
+impl Request {
+    /// Bytes that a cache without the object fetches, if the object has `size`. A viewer that has the object already gets nothing,
+    /// but the cache fetches all of it.
+    pub(super) const fn fetched(&self, size: u64) -> u64 {
+        if self.bytes == 0 { size } else { self.bytes }
+    }
+}
+
 impl Trace {
     pub(crate) fn new(options: TraceOptions) -> Self {
         Self {

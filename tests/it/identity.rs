@@ -59,7 +59,7 @@ async fn a_request_that_comes_back_is_refused() {
 }
 
 #[tokio::test]
-async fn times_are_told_to_a_sample_and_to_those_who_ask() {
+async fn server_timing_is_sent_for_a_sample_or_on_request() {
     let policy = |percent| {
         format!(
             "[[response_headers_policy]]\nname = \"timed\"\n[response_headers_policy.server_timing]\nsampling_rate = {percent}"

@@ -339,7 +339,7 @@ async fn what_must_not_be_stored_is_not() {
 }
 
 #[tokio::test]
-async fn the_root_object_stands_for_the_root_only() {
+async fn the_default_root_object_applies_to_the_root_only() {
     let bucket = Bucket::start().await;
     bucket.put("index.html", "home");
     let cache = "memory = \"32MiB\"";

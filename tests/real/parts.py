@@ -94,6 +94,12 @@ def fetch(url, method="GET", headers=None, data=None):
         return error.code, error.headers, error.read()
 
 
+def is_open(port):
+    """Whether something listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Origin(http.server.ThreadingHTTPServer):
     """A plain origin that answers with the path, and keeps what it was asked."""
 

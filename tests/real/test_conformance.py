@@ -8,22 +8,16 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import tempfile
 import unittest
 
 import parity
-from parts import PROGRAM, ROOT, free_port, wait_for
+from parts import PROGRAM, ROOT, free_port, is_open, wait_for
 
 EXPECTED = pathlib.Path(__file__).with_name("conformance.json")
 SUITE = ROOT / "target/conformance/node_modules/http-cache-tests"
 NODE = shutil.which("node") or str(ROOT / "target/venv/bin/node")
-
-
-def answers(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Conformance(unittest.TestCase):
@@ -33,7 +27,7 @@ class Conformance(unittest.TestCase):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
         self.addCleanup(process.wait)
         self.addCleanup(process.terminate)
-        wait_for(f"a listener on port {port}", lambda: answers(port))
+        wait_for(f"a listener on port {port}", lambda: is_open(port))
 
     def run_suite(self):
         folder = tempfile.mkdtemp(prefix="forebay-conformance-")

@@ -6,7 +6,6 @@ import itertools
 import json
 import pathlib
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -14,7 +13,7 @@ import time
 import unittest
 
 import parts
-from parts import BUCKET, PROGRAM, free_port, wait_for
+from parts import BUCKET, PROGRAM, free_port, is_open, wait_for
 
 KEYS = {"AWS_ACCESS_KEY_ID": parts.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": parts.SECRET_KEY}
 
@@ -117,11 +116,6 @@ class Server(http.server.ThreadingHTTPServer):
     def stop(self):
         self.shutdown()
         self.server_close()
-
-
-def is_open(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Diff(unittest.TestCase):
@@ -290,27 +284,11 @@ class Diff(unittest.TestCase):
         self.assertEqual((found["objects"], found["wrong"]), (1, 0))
 
     def test_objects_of_each_behavior(self):
+        policy = 'origin = "bucket"\ncache_policy = "CachingOptimized"\n'
         (self.folder / "forebay.toml").write_text(
-            f"""
-            [listen]
-            http = "127.0.0.1:1"
-            [[distribution]]
-            id = "media"
-            aliases = ["*"]
-            [[distribution.origin]]
-            id = "bucket"
-            bucket = "{BUCKET}"
-            region = "us-east-1"
-            endpoint = "{self.store.url}"
-            path_style = true
-            [distribution.default_behavior]
-            origin = "bucket"
-            cache_policy = "CachingOptimized"
-            [[distribution.behavior]]
-            path_pattern = "/same/*"
-            origin = "bucket"
-            cache_policy = "CachingOptimized"
-            """
+            '[listen]\nhttp = "127.0.0.1:1"\n'
+            + parts.DISTRIBUTION.format(bucket=BUCKET, endpoint=self.store.url)
+            + f'[distribution.default_behavior]\n{policy}[[distribution.behavior]]\npath_pattern = "/same/*"\n{policy}'
         )
         same = self.edge.url, self.edge.url
         found, code = self.differences("--prefix", "", "--only", "get", servers=same)

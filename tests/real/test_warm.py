@@ -37,15 +37,9 @@ class Warm(unittest.TestCase):
             http = "127.0.0.1:{port}"
             [admin]
             listen = "127.0.0.1:{admin}"
-            [[distribution]]
-            id = "media"
-            aliases = ["*"]
-            [[distribution.origin]]
-            id = "bucket"
-            bucket = "{BUCKET}"
-            region = "us-east-1"
-            endpoint = "{self.store.url}"
-            path_style = true
+            """
+            + parts.DISTRIBUTION.format(bucket=BUCKET, endpoint=self.store.url)
+            + """
             origin_path = "/media"
             [distribution.default_behavior]
             origin = "bucket"

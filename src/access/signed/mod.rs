@@ -26,7 +26,7 @@ pub(crate) use diagnosis::Diagnosis;
 pub use encoding::encode;
 use http::HeaderMap;
 pub(crate) use new_key_pair::{KeyKind, NewKeyPair};
-pub(crate) use parameters::{COOKIE_NAMES, QUERY_NAMES, unsigned_query};
+pub(crate) use parameters::{COOKIE_NAMES, QUERY_NAMES, unsigned_query, unsigned_target};
 use parameters::{Parameters, SignatureSource};
 use policy::Policy;
 use public_key::Hash;

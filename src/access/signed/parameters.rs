@@ -83,6 +83,15 @@ pub(crate) fn unsigned_query(query: &str) -> Option<String> {
     query::select(query, |pair| place_of(&QUERY_NAMES, name_and_value(pair).0).is_none())
 }
 
+/// A path with its query, without the signed URL parameters.
+#[must_use]
+pub(crate) fn unsigned_target(path: &str, query: Option<&str>) -> String {
+    match query.and_then(unsigned_query) {
+        Some(query) if !query.is_empty() => format!("{path}?{query}"),
+        _ => path.to_owned(),
+    }
+}
+
 /// Splits a cookie into name and value.
 fn split_at_equals(pair: &[u8]) -> (&[u8], &[u8]) {
     match pair.iter().position(|byte| *byte == b'=') {

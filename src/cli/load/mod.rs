@@ -22,11 +22,8 @@ use progress::Progress;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    cli::{UserError, html_file::HtmlFile, report, say, warn},
-    load::{
-        self, Due, Mix, Options, Pick, Report, Server, ServerError, Signer, Targets, Until,
-        milliseconds,
-    },
+    cli::{UserError, html_file::HtmlFile, report, say, viewer_requests::no_url, warn},
+    load::{self, Due, Mix, Options, Pick, Report, Server, Signer, Targets, Until, milliseconds},
 };
 
 /// How long requests are sent unless it is given.
@@ -129,21 +126,6 @@ fn command() -> String {
         words.push(if quoted { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) });
     }
     words.join(" ")
-}
-
-pub(super) fn no_url(error: &ServerError) -> UserError {
-    UserError {
-        message: error.to_string(),
-        help: "write, for example, http://127.0.0.1:8080/images/harbour.jpg".into(),
-    }
-}
-
-/// The error if neither a list nor logs nor objects of a bucket are named.
-pub(super) fn nothing_to_request() -> UserError {
-    UserError {
-        message: "nothing to request".into(),
-        help: "name a list with --urls, logs with --access-log, or objects of the bucket with --prefix".into(),
-    }
 }
 
 /// Flag that is set when the run is interrupted (Ctrl-C, SIGTERM): the run then prints its figures. A second

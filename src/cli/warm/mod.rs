@@ -13,9 +13,11 @@ use http::uri::PathAndQuery;
 use super::{
     UserError,
     connection_args::ConnectionArgs,
-    load::{INTERRUPTED, fields, no_url, nothing_to_request, stop_when_interrupted, wrong},
+    load::{INTERRUPTED, fields, stop_when_interrupted, wrong},
     progress_bar::progress_bar,
-    report, say, warn,
+    report, say,
+    viewer_requests::{no_url, nothing_to_request, server_of},
+    warn,
 };
 use crate::load::{Server, Targets, WarmOptions, Warmed, warm_all};
 
@@ -30,12 +32,7 @@ const PROGRESS: &str = "{spinner} {percent:>3}%  {pos} of {len}  {per_sec}  {eta
 const SHOWN: usize = 10;
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
-    let (server, path) = Server::of(&args.server).map_err(|error| no_url(&error))?;
-    if path != "/" {
-        let message = format!("`{}` names a path, but only the server is needed", args.server);
-        let help = format!("write {}, and the paths into a file for --urls", server.base);
-        return Err(UserError { message, help }.into());
-    }
+    let server = server_of(&args.server)?;
     if !(0.001..=1e7).contains(&args.rate) {
         return Err(wrong(
             "--rate",

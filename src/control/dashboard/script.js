@@ -85,9 +85,13 @@ function showErrors(errors, now) {
   ], grouped(errors), "No errors.");
 }
 
+// The series of a metric that have these labels.
+const series = (metrics, name, labels) => (metrics[name] ?? [])
+  .filter(({ labels: own }) => Object.entries(labels).every(([key, value]) => own[key] === value));
+const total = (found) => found.reduce((all, { value }) => all + value, 0);
+
 function quantile(metrics, name, labels, part) {
-  const fits = ({ labels: own }) => Object.entries(labels).every(([key, value]) => own[key] === value);
-  const buckets = (metrics[`${name}_bucket`] ?? []).filter(fits).map(({ labels: { le }, value }) => [Number(le.replace("+Inf", "Infinity")), value]).sort(([a], [b]) => a - b);
+  const buckets = series(metrics, `${name}_bucket`, labels).map(({ labels: { le }, value }) => [Number(le.replace("+Inf", "Infinity")), value]).sort(([a], [b]) => a - b);
   const all = buckets.at(-1)?.[1] ?? 0;
   const found = buckets.find(([, value]) => value >= part * all);
   if (all === 0 || !found) return null;
@@ -96,17 +100,12 @@ function quantile(metrics, name, labels, part) {
 
 const both = (one, other) => one && `${one}, ${other}`;
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-const sum = (metrics, name, labels) => (metrics[name] ?? [])
-  .filter(({ labels: own }) => Object.entries(labels).every(([key, value]) => own[key] === value))
-  .reduce((all, { value }) => all + value, 0);
 
 // Requests to an origin since the start.
 function counted(metrics, key) {
-  const answers = (status) => sum(metrics, "forebay_origin_requests_total", { ...key, ...status });
-  const errors = (classes) => (metrics.forebay_origin_errors_total ?? [])
-    .filter(({ labels }) => labels.distribution === key.distribution && labels.origin === key.origin && classes.test(labels.class))
-    .reduce((all, { value }) => all + value, 0);
-  const [server_errors, unanswered] = [answers({ status: "5xx" }), errors(WITHOUT_ANSWER)];
+  const answers = (status) => total(series(metrics, "forebay_origin_requests_total", { ...key, ...status }));
+  const errors = series(metrics, "forebay_origin_errors_total", key);
+  const [server_errors, unanswered] = [answers({ status: "5xx" }), total(errors.filter(({ labels }) => WITHOUT_ANSWER.test(labels.class)))];
   return { all: answers({}) + unanswered, server_errors, unanswered };
 }
 
