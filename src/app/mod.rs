@@ -5,6 +5,7 @@ mod automatic_https;
 mod background;
 mod certificates;
 mod error;
+mod files_of_rules;
 mod last_state;
 mod late_invalidations;
 mod listeners;

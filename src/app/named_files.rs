@@ -5,11 +5,13 @@ use std::{convert::Infallible, io, path::Path, sync::Arc};
 use http::HeaderMap;
 use rustls::crypto::aws_lc_rs;
 
-use super::{Error, rules::RedirectFiles};
+use super::{Error, files_of_rules::FilesOfRules};
 use crate::{
-    access::restrict::Geography,
+    access::{passwords::Users, restrict::Geography},
     acme::check_external_key,
     base::clock::Clock,
+    behavior::{RedirectList, RuleFiles},
+    cache::key::PathForm,
     cluster::{ClusterOptions, Seal},
     config::Config,
     control::Callers,
@@ -38,14 +40,9 @@ pub fn check_files(config: &Config, clock: &Clock) -> Vec<Error> {
             note(trusted_roots(Some(file)).map(drop).map_err(refuse));
         }
     }
-    let mut redirects = RedirectFiles::default();
+    let mut files = CheckedFiles { files: FilesOfRules::default(), note: &mut note };
     for distribution in &config.distributions {
-        let behaviors = &distribution.settings.behaviors;
-        let read = behaviors.with_redirects(|file, form| {
-            note(redirects.read(file, form).map(drop));
-            Ok::<_, Infallible>(Arc::default())
-        });
-        let Ok(_) = read;
+        let Ok(_) = distribution.settings.behaviors.with_files(&mut files);
     }
     if let Some(disk) = &config.disk {
         note(disk.keys().map(drop).map_err(Error::from));
@@ -65,6 +62,26 @@ pub fn check_files(config: &Config, clock: &Clock) -> Vec<Error> {
         of_cluster(cluster, clock, note);
     }
     errors
+}
+
+/// Reads all files that rules name, and goes on after an error.
+struct CheckedFiles<'a> {
+    files: FilesOfRules,
+    note: &'a mut dyn FnMut(Result<(), Error>),
+}
+
+impl RuleFiles for CheckedFiles<'_> {
+    type Error = Infallible;
+
+    fn redirects(&mut self, file: &Path, form: PathForm) -> Result<Arc<RedirectList>, Infallible> {
+        (self.note)(self.files.redirects(file, form).map(drop));
+        Ok(Arc::default())
+    }
+
+    fn users(&mut self, file: &Path) -> Result<Arc<Users>, Infallible> {
+        (self.note)(self.files.users(file).map(drop));
+        Ok(Arc::default())
+    }
 }
 
 /// The header fields for a collector.

@@ -1,20 +1,12 @@
 //! Builds distributions, origins and limits from a configuration.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use super::Error;
+use super::{Error, files_of_rules::FilesOfRules};
 use crate::{
     access::restrict::{Geography, RateLimits},
     aws::Credentials,
     base::clock::Clock,
-    behavior::RedirectList,
-    cache::key::PathForm,
     config::{Config, DistributionOptions, GroupOptions},
     origin::{Group, Origin},
     proxy::{Distribution, Edge, Hosts, Rules, Settings},
@@ -33,7 +25,7 @@ pub(super) fn rules(
 ) -> Result<Rules, Error> {
     let geography = config.geography.as_ref().map(Geography::open).transpose()?;
     let in_force = edge.rules();
-    let (mut hosts, mut files) = (Hosts::default(), RedirectFiles::default());
+    let (mut hosts, mut files) = (Hosts::default(), FilesOfRules::default());
     for options in &config.distributions {
         let old = in_force.hosts.by_id(&options.settings.id).map(Arc::as_ref);
         let groups = groups(options, old, edge, credentials, clock)?;
@@ -45,31 +37,6 @@ pub(super) fn rules(
     let https = config.listen.https.first().map(SocketAddr::port);
     rules.https_port = https.filter(|port| ![0, DEFAULT_HTTPS_PORT].contains(port));
     Ok(rules)
-}
-
-/// Reads lists of redirects, each file once.
-#[derive(Default)]
-pub(super) struct RedirectFiles(HashMap<(PathBuf, PathForm), Arc<RedirectList>>);
-
-impl RedirectFiles {
-    pub(super) fn read(&mut self, file: &Path, form: PathForm) -> Result<Arc<RedirectList>, Error> {
-        match self.0.entry((file.to_owned(), form)) {
-            Entry::Occupied(known) => Ok(Arc::clone(known.get())),
-            Entry::Vacant(place) => {
-                let list = read_redirects(file, form);
-                let refuse =
-                    |source| Error::File { key: "redirects_file", path: file.to_owned(), source };
-                Ok(Arc::clone(place.insert(Arc::new(list.map_err(refuse)?))))
-            }
-        }
-    }
-}
-
-fn read_redirects(file: &Path, form: PathForm) -> io::Result<RedirectList> {
-    if std::fs::metadata(file)?.len() > RedirectList::MAX_SIZE {
-        return Err(io::Error::other("it is larger than 64 MiB"));
-    }
-    RedirectList::parse(&std::fs::read_to_string(file)?, form).map_err(io::Error::other)
 }
 
 /// Creates each origin on its own, then the groups.
@@ -109,7 +76,7 @@ fn distribution(
     options: &DistributionOptions,
     origins: Vec<Arc<Group>>,
     old: Option<&Distribution>,
-    files: &mut RedirectFiles,
+    files: &mut FilesOfRules,
     (edge, clock): (&Arc<Edge>, &Clock),
 ) -> Result<Arc<Distribution>, Error> {
     let limits = options.rates.map(|rates| {
@@ -117,8 +84,7 @@ fn distribution(
         let kept = old.filter(|limits| limits.rates() == rates).cloned();
         kept.unwrap_or_else(|| Arc::new(RateLimits::new(rates, clock)))
     });
-    let behaviors =
-        options.settings.behaviors.with_redirects(|file, form| files.read(file, form))?;
+    let behaviors = options.settings.behaviors.with_files(files)?;
     let settings = Settings { behaviors, ..options.settings.clone() };
     let metrics = edge.metrics().distribution(&settings.id);
     Ok(Arc::new(Distribution::new(settings, origins, limits, metrics)))

@@ -8,7 +8,7 @@ mod request_rules;
 mod response_headers_policy;
 mod security_policy;
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 pub use cache_policy::CachePolicy;
 pub(crate) use cache_policy::MANAGED_CACHE_POLICIES;
@@ -19,9 +19,9 @@ pub(crate) use origin_request_policy::{
 pub(crate) use pattern::PathPattern;
 pub(crate) use referers::Referers;
 pub(crate) use request_rules::{
-    Action, Conditions, HeaderChanges, PathCondition, Redirect, RedirectList, Redirects,
-    RequestRule, RequestRules, RuleEnd, RuleInput, RuleMatches, RuleOutcome, Target, TargetError,
-    TrailingSlash,
+    Action, BasicAuth, Conditions, HeaderChanges, PathCondition, Redirect, RedirectList, Redirects,
+    RequestRule, RequestRules, RuleAnswer, RuleEnd, RuleFiles, RuleInput, RuleMatches, RuleOutcome,
+    Target, TargetError, TrailingSlash,
 };
 
 pub(crate) use response_headers_policy::{
@@ -72,6 +72,13 @@ impl Behavior {
     #[must_use]
     pub fn forwards_cookies(&self) -> bool {
         self.forward.cookies != NameSpec::None
+    }
+
+    /// Whether only some viewers may read its paths: it is disabled, or needs signatures or passwords.
+    pub(crate) fn is_protected(&self) -> bool {
+        !self.enabled
+            || self.trusted.is_some()
+            || self.rules.as_ref().is_some_and(|rules| rules.want_passwords())
     }
 }
 
@@ -218,17 +225,13 @@ impl Behaviors {
         }
     }
 
-    /// The same behaviors with the lists of redirects that `read` returns for their files.
-    pub(crate) fn with_redirects<E>(
-        &self,
-        mut read: impl FnMut(&Path, PathForm) -> Result<Arc<RedirectList>, E>,
-    ) -> Result<Self, E> {
+    /// The same behaviors with the contents of the files that their rules name.
+    pub(crate) fn with_files<F: RuleFiles>(&self, files: &mut F) -> Result<Self, F::Error> {
         let mut all = self.clone();
         for behavior in all.ordered.iter_mut().map(|(_, it)| it).chain([&mut all.default]) {
-            if let Some(rules) = behavior.rules.as_ref().filter(|it| it.files().next().is_some()) {
-                let form = behavior.path_form;
-                let rules = Arc::new(rules.with_redirects(|file| read(file, form))?);
-                *behavior = Arc::new(Behavior { rules: Some(rules), ..Behavior::clone(behavior) });
+            if let Some(rules) = behavior.rules.as_ref().filter(|rules| rules.need_files()) {
+                let rules = Some(Arc::new(rules.with_files(files, behavior.path_form)?));
+                *behavior = Arc::new(Behavior { rules, ..Behavior::clone(behavior) });
             }
         }
         Ok(all)

@@ -5,6 +5,7 @@
 
 mod acme;
 mod advice;
+mod basic_auth;
 mod behavior;
 mod cache;
 mod cluster;

@@ -5,6 +5,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::{
+    basic_auth::basic_auth,
     host::is_host,
     object::object,
     policy::is_keyable,
@@ -26,8 +27,15 @@ use crate::{
 const DEFAULT_STATUS: StatusCode = StatusCode::FOUND;
 
 /// The keys of actions, of which a rule has at most one.
-const ACTIONS: [&str; 6] =
-    ["redirect", "redirects_file", "trailing_slash", "rewrite", "directory_index", "deny"];
+const ACTIONS: [&str; 7] = [
+    "redirect",
+    "redirects_file",
+    "trailing_slash",
+    "rewrite",
+    "directory_index",
+    "deny",
+    "basic_auth",
+];
 
 /// The rules of a behavior.
 pub(super) fn rules(
@@ -41,8 +49,30 @@ pub(super) fn rules(
         let help = "put redirects of many paths into a `redirects_file`".to_owned();
         table.fault(table.span(), message, "one too many", help);
     }
+    check_passwords_first(&tables);
     let rules: Vec<RequestRule> = tables.iter().filter_map(|it| rule(it, form, around)).collect();
     (!rules.is_empty()).then(|| Arc::new(RequestRules::new(rules)))
+}
+
+/// Reports a rule with passwords behind one that ends the list, which could serve a request without a password.
+fn check_passwords_first(tables: &[Section<'_>]) {
+    let ends = |table: &Section<'_>| {
+        let ending = ACTIONS.iter().filter(|key| !["deny", "basic_auth"].contains(*key));
+        ending.copied().find(|key| table.has(key))
+    };
+    let Some((first, ending)) =
+        tables.iter().enumerate().find_map(|(index, table)| Some((index, ends(table)?)))
+    else {
+        return;
+    };
+    for table in tables.iter().skip(first).filter(|table| table.has("basic_auth")) {
+        let message = format!("a rule with `basic_auth` stands behind one with `{ending}`");
+        let help = format!(
+            "move it before rule {}, which ends the list, so that nobody avoids the password",
+            first + 1
+        );
+        table.fault(table.span(), message, "in this rule", help);
+    }
 }
 
 fn rule(table: &Section<'_>, form: PathForm, around: &Surroundings<'_>) -> Option<RequestRule> {
@@ -103,7 +133,7 @@ fn path(table: &Section<'_>) -> Option<PathCondition> {
                 }
                 PathCondition::capturing(pattern).map_err(|error| error.to_string())
             });
-            valid(table, text.span, condition, "not a path pattern")
+            table.valid(text.span, condition, "not a path pattern")
         }
         (None, Some(text)) => {
             let condition = PathCondition::regex(text.value).map_err(|error| error.to_string());
@@ -111,7 +141,7 @@ fn path(table: &Section<'_>) -> Option<PathCondition> {
                 // The first lines show the expression, with a mark at the fault.
                 format!("invalid regular expression: {}", error.lines().last().unwrap_or_default())
             });
-            valid(table, text.span, condition, "not a regular expression")
+            table.valid(text.span, condition, "not a regular expression")
         }
         (Some(_), Some(text)) => {
             let help = "remove one of them".to_owned();
@@ -140,7 +170,7 @@ fn action(
         let target = parse(text.value, condition?);
         let target =
             target.map_err(|error| format!("`{}` is not a valid target: {error}", text.value));
-        valid(table, text.span, target, "not a target")
+        table.valid(text.span, target, "not a target")
     };
     let redirect_to = target("redirect", Target::of_redirect);
     let rewrite = target("rewrite", Target::of_rewrite);
@@ -150,7 +180,7 @@ fn action(
             "remove" => Ok(TrailingSlash::Remove),
             other => Err(format!("`{other}` is not valid for `trailing_slash`")),
         };
-        valid(table, text.span, slash, "expected add or remove")
+        table.valid(text.span, slash, "expected add or remove")
     });
     let index = object(table, "directory_index");
     let redirects = table.string("redirects_file").map(|file| Redirects {
@@ -159,6 +189,7 @@ fn action(
         list: Arc::default(),
     });
     let denies = table.boolean("deny").is_some_and(|flag| flag.value);
+    let auth = table.table("basic_auth").and_then(|auth| basic_auth(&auth, directory));
     redirect_to
         .map(|target| Action::Redirect(redirect, target))
         .or(rewrite.map(Action::Rewrite))
@@ -166,6 +197,7 @@ fn action(
         .or(index.map(Action::DirectoryIndex))
         .or(redirects.map(Action::Redirects))
         .or(denies.then_some(Action::Deny))
+        .or(auth.map(Action::BasicAuth))
 }
 
 /// `status` and `keep_query`, which only redirects have.
@@ -287,16 +319,6 @@ fn method(text: &str) -> Option<Method> {
     is_upper.then(|| text.parse().ok()).flatten()
 }
 
-/// The value, or a fault with the error.
-fn valid<T>(
-    table: &Section<'_>,
-    span: Range<usize>,
-    value: Result<T, String>,
-    label: &str,
-) -> Option<T> {
-    value.map_err(|message| table.fault(span, message, label, None)).ok()
-}
-
 /// Notes rules of a distribution that may rewrite a path to one that another behavior protects: such requests get 403.
 pub(super) fn check_rewrites(
     section: &Section<'_>,
@@ -314,7 +336,7 @@ pub(super) fn check_rewrites(
             let found = targets.find_map(|target| protected(behaviors, behavior, &target));
             if let Some(protected) = found {
                 section.doubt(format!(
-                    "rule {number} of the behavior {} in distribution {id} may rewrite to paths of the behavior {protected}, which is disabled or needs signatures: such requests get 403",
+                    "rule {number} of the behavior {} in distribution {id} may rewrite to paths of the behavior {protected}, which is disabled, or needs signatures or passwords: such requests get 403",
                     behaviors.name(behavior)
                 ));
             }
@@ -324,9 +346,7 @@ pub(super) fn check_rewrites(
 
 /// The name of another behavior that protects paths of a pattern.
 fn protected(behaviors: &Behaviors, own: &Arc<Behavior>, target: &PathPattern) -> Option<String> {
-    let is_protected = |other: &Arc<Behavior>| {
-        (other.trusted.is_some() || !other.enabled) && !Arc::ptr_eq(other, own)
-    };
+    let is_protected = |other: &Arc<Behavior>| other.is_protected() && !Arc::ptr_eq(other, own);
     for (pattern, other) in &behaviors.ordered {
         if is_protected(other) && target.overlaps("", pattern, "") {
             return Some(pattern.to_string());

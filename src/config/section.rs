@@ -62,6 +62,16 @@ impl<'a> Section<'a> {
         self.faults.add(span, message, label, help);
     }
 
+    /// The value, or a fault with the error.
+    pub(super) fn valid<T>(
+        &self,
+        span: Range<usize>,
+        value: Result<T, String>,
+        label: &str,
+    ) -> Option<T> {
+        value.map_err(|message| self.fault(span, message, label, None)).ok()
+    }
+
     /// Notes something that is valid but probably a mistake.
     pub(super) fn doubt(&self, text: String) {
         self.faults.doubts.borrow_mut().push(text);

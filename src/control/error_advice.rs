@@ -46,6 +46,7 @@ fn advice(error: &SeenError, rules: &Rules, now: Timestamp) -> String {
         (Some("rule-denied" | "rule-protected-path"), _) => {
             "a rule of the behavior refuses this request: explain it below"
         }
+        (Some("unauthorized"), _) => "the viewer gave no valid user name and password",
         (Some("https-only"), _) => "the behavior allows HTTPS only (`viewer_protocol_policy`)",
         (Some(reason), _) if reason.starts_with("signed-") => {
             "the URL is not signed, or not validly: explain it below"

@@ -9,6 +9,7 @@ use super::{
     request::{routing::Rules, steps::Steps},
 };
 use crate::{
+    access::passwords::PasswordVerifier,
     access_log::AccessLog,
     base::{clock::Clock, metrics::Metrics},
     cache::store::Store,
@@ -28,6 +29,7 @@ pub struct Edge {
     pub(crate) access_log: Arc<AccessLog>,
     pub(crate) compressor: Arc<Compressor>,
     pub(crate) statistics: Arc<Statistics>,
+    pub(super) passwords: Arc<PasswordVerifier>,
     pub(super) steps: Arc<Steps>,
     /// The other nodes of the cluster, if they are asked for objects.
     pub(super) peers: Option<Arc<Peers>>,
@@ -52,6 +54,7 @@ impl Edge {
             access_log,
             compressor: Arc::default(),
             statistics: Arc::default(),
+            passwords: Arc::default(),
             steps: Arc::default(),
             peers: None,
             tracer: None,

@@ -15,7 +15,7 @@ use super::{
         headers_policy::HeadersPolicy,
         hint_log::log_hint,
         incoming::IncomingRequest,
-        not_admitted::NotAdmitted,
+        not_admitted::{NotAdmitted, Unauthorized},
         rejection::Rejection,
         routing::{Distribution, Rules},
     },
@@ -23,6 +23,7 @@ use super::{
     response::proxy_response::{Carried, Head, ProxyResponse, StoredHead},
 };
 use crate::{
+    access::passwords::Login,
     base::{clock::Stopwatch, metrics::ResultType},
     behavior::Behavior,
     cache::{
@@ -86,6 +87,17 @@ pub(super) enum Next {
     Respond(ProxyResponse, Option<Arc<Distribution>>),
     /// Respond from the cache or the origin.
     Answer(Admitted),
+    /// Verify the password, then decide again.
+    Verify(Verification),
+}
+
+/// The verification of a request's password.
+pub(super) struct Verification {
+    pub(super) login: Login,
+    /// The request of the viewer for a password, if this one is wrong.
+    pub(super) refusal: ProxyResponse,
+    pub(super) distribution: Arc<Distribution>,
+    pub(super) content: Content,
 }
 
 impl Next {
@@ -94,6 +106,7 @@ impl Next {
         match self {
             Self::Respond(_, distribution) => distribution.as_ref(),
             Self::Answer(admitted) => Some(&admitted.route.distribution),
+            Self::Verify(verification) => Some(&verification.distribution),
         }
     }
 }
@@ -208,17 +221,13 @@ impl Edge {
         let headers_policy = behavior.and_then(|behavior| HeadersPolicy::of(behavior, request));
         let admitted = match route.admit(rules, incoming, !content.is_empty, &self.steps) {
             Ok(admitted) => admitted,
-            Err(NotAdmitted::Redirected(redirect)) => {
-                let headers_policy =
-                    HeadersPolicy::with_rules(headers_policy, behavior, redirect.matches);
-                let next = Next::Respond(redirect.into_answer(), Some(Arc::clone(distribution)));
-                return Decision::Pending(Box::new(Pending { headers_policy, next }));
-            }
-            Err(NotAdmitted::Rejected(rejection)) => {
-                log_hint(rejection, rules, distribution, incoming);
-                let matches = rejection.rules().unwrap_or_default();
-                let headers_policy = HeadersPolicy::with_rules(headers_policy, behavior, matches);
-                return self.refused(rejection, request, Some(distribution), headers_policy);
+            Err(why) => {
+                return self.not_admitted(
+                    why,
+                    (rules, incoming, content),
+                    (distribution, behavior),
+                    headers_policy,
+                );
             }
         };
         let matches = admitted.rules.matches;
@@ -251,6 +260,41 @@ impl Edge {
                 }
             }
             plan => Next::Answer(Admitted::new(&admitted, plan)),
+        };
+        Decision::Pending(Box::new(Pending { headers_policy, next }))
+    }
+
+    /// Decides a request that is not admitted: a redirect, the verification of a password, or an error.
+    fn not_admitted(
+        &self,
+        why: NotAdmitted,
+        (rules, incoming, content): (&Rules, &IncomingRequest, Content),
+        (distribution, behavior): (&Arc<Distribution>, Option<&Arc<Behavior>>),
+        headers_policy: Option<HeadersPolicy>,
+    ) -> Decision {
+        let headers_policy = HeadersPolicy::with_rules(headers_policy, behavior, why.rules());
+        let next = match why {
+            NotAdmitted::Rejected(rejection) => {
+                log_hint(rejection, rules, distribution, incoming);
+                let request = &incoming.request;
+                return self.refused(rejection, request, Some(distribution), headers_policy);
+            }
+            NotAdmitted::Redirected(redirect) => {
+                Next::Respond(redirect.into_answer(), Some(Arc::clone(distribution)))
+            }
+            NotAdmitted::Unauthorized(mut unauthorized) => {
+                let (login, distribution) = (unauthorized.login.take(), Arc::clone(distribution));
+                let refusal = unauthorized.into_answer();
+                match login {
+                    Some(login) => {
+                        Next::Verify(Verification { login, refusal, distribution, content })
+                    }
+                    None => {
+                        self.metrics.refused(Unauthorized::TOKEN);
+                        Next::Respond(refusal, Some(distribution))
+                    }
+                }
+            }
         };
         Decision::Pending(Box::new(Pending { headers_policy, next }))
     }

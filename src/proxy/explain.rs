@@ -6,13 +6,14 @@ use super::{
     cache_plan::{Bypass, CachePlan, Staleness},
     context::Edge,
     explain_rejection::RejectedRequest,
+    explain_rules::{described_rules, redirected, unauthorized},
     explanation::{Explanation, Next, OriginError, VALID_HERE, Variants},
     fetch::upstream::Upstream,
     request::{
         admission::{AdmittedRequest, Route},
         connection::Connection,
         incoming::IncomingRequest,
-        not_admitted::{NotAdmitted, RuleRedirect},
+        not_admitted::{NotAdmitted, Unauthorized},
         rejection::{Rejection, is_error},
         routing::{Distribution, Rules},
         variant_slot::key_of,
@@ -21,8 +22,8 @@ use super::{
     response::proxy_response::Part,
 };
 use crate::{
+    access::passwords::Verdict,
     base::{clock::Timestamp, metrics::ResultType},
-    behavior::{Behavior, RuleMatches},
     cache::{
         key::Projection,
         policy::NotStored,
@@ -45,27 +46,47 @@ impl Edge {
             counts: false,
             ..IncomingRequest::new(&rules, connection, request, now)
         };
+        self.explain_incoming(&rules, &incoming).await
+    }
+
+    async fn explain_incoming(
+        self: &Arc<Self>,
+        rules: &Rules,
+        incoming: &IncomingRequest,
+    ) -> Explanation {
         let request = &incoming.request;
         let framing = framing::check(&request.headers, request.version);
         let framing = framing.map_err(Rejection::Framing);
-        let route = match framing.and_then(|()| Route::of(&rules, request)) {
+        let route = match framing.and_then(|()| Route::of(rules, request)) {
             Ok(route) => route,
-            Err(rejection) => return rejected(&rules, rejection, None, &incoming),
+            Err(rejection) => return rejected(rules, rejection, None, incoming),
         };
         let (distribution, behavior) = (route.distribution, route.behavior());
         let length = request.headers.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
         let has_content = request.headers.contains_key(header::TRANSFER_ENCODING)
             || length.is_some_and(|length| length != b"0");
-        match route.admit(&rules, &incoming, has_content, &self.steps) {
-            Ok(admitted) => self.explain_admitted(&admitted, now).await,
+        match route.admit(rules, incoming, has_content, &self.steps) {
+            Ok(admitted) => self.explain_admitted(&admitted, incoming.at).await,
             Err(NotAdmitted::Redirected(redirect)) => {
                 let rules = described_rules(behavior, redirect.matches);
                 Explanation { rules, ..redirected(&redirect, distribution, request) }
             }
+            Err(NotAdmitted::Unauthorized(Unauthorized { login, matches, .. })) => {
+                let verdict = match &login {
+                    Some(login) => Some(self.passwords.verify(login).await),
+                    None => None,
+                };
+                if verdict == Some(Verdict::Right) {
+                    return Box::pin(self.explain_incoming(rules, incoming)).await;
+                }
+                let described = described_rules(behavior, matches);
+                let has_login = login.is_some();
+                Explanation { rules: described, ..unauthorized(has_login, distribution, request) }
+            }
             Err(NotAdmitted::Rejected(rejection)) => {
                 let matches = rejection.rules().unwrap_or_default();
                 let described = described_rules(behavior, matches);
-                let known = rejected(&rules, rejection, Some(distribution), &incoming);
+                let known = rejected(rules, rejection, Some(distribution), incoming);
                 Explanation { rules: described, ..known }
             }
         }
@@ -110,7 +131,7 @@ impl Edge {
         if plan.needs_origin() && !origin_errors.is_empty() {
             next.why.push_str("; if the origin fails again, the response is an error");
         }
-        let known = of(admitted.distribution, admitted.request);
+        let known = Explanation::of_route(admitted.distribution, admitted.request);
         let path = admitted.path.as_str();
         let is_rewritten = known.path.as_deref() != Some(path);
         Explanation {
@@ -305,23 +326,6 @@ const fn describe(staleness: Staleness) -> &'static str {
     }
 }
 
-/// The part of an explanation that depends only on distribution and path.
-fn of(distribution: &Arc<Distribution>, request: &Parts) -> Explanation {
-    let route = distribution.route(request.uri.path()).ok();
-    let behaviors = &distribution.settings.behaviors;
-    let (path, behavior) = route.unzip();
-    let pattern = behavior.map(|selected| behaviors.name(selected));
-    let group = behavior.map(|behavior| &distribution.origins[behavior.origin]);
-    let origins = group.into_iter().flat_map(|group| group.members());
-    Explanation {
-        distribution: Some(distribution.settings.id.to_string()),
-        path: path.map(|path| path.as_str().to_owned()),
-        behavior: pattern,
-        origins: origins.map(|origin| origin.options().id.clone()).collect(),
-        ..Explanation::default()
-    }
-}
-
 /// How long an origin's error is shown.
 const RECENT: Duration = Duration::from_secs(600);
 
@@ -347,7 +351,9 @@ fn rejected(
     incoming: &IncomingRequest,
 ) -> Explanation {
     let request = &incoming.request;
-    let known = distribution.map(|distribution| of(distribution, request)).unwrap_or_default();
+    let known = distribution
+        .map(|distribution| Explanation::of_route(distribution, request))
+        .unwrap_or_default();
     let next = match rejection {
         Rejection::RedirectToHttps { .. } => {
             Next::new(ResultType::Redirect, "the viewer is redirected to HTTPS")
@@ -360,24 +366,6 @@ fn rejected(
     let refused = RejectedRequest { rules, distribution, incoming }.explain(rejection);
     let signature = matches!(rejection, Rejection::Signed(_)).then(|| refused.why.clone());
     Explanation { refused: Some(refused), signature, next, ..known }
-}
-
-/// The explanation of a redirect by a rule.
-fn redirected(
-    redirect: &RuleRedirect,
-    distribution: &Arc<Distribution>,
-    request: &Parts,
-) -> Explanation {
-    let known = of(distribution, request);
-    let (status, location) = (redirect.status.as_u16(), redirect.location.to_str());
-    let why = format!("a rule redirects with {status} to {}", location.unwrap_or_default());
-    Explanation { next: Next::new(ResultType::Redirect, why), ..known }
-}
-
-/// The rules of a behavior that apply, in words.
-fn described_rules(behavior: Option<&Arc<Behavior>>, matches: RuleMatches) -> Vec<String> {
-    let rules = behavior.and_then(|behavior| behavior.rules.as_ref());
-    rules.map(|rules| rules.describe(matches)).unwrap_or_default()
 }
 
 /// The parts of a projection, one per line.

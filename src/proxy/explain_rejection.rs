@@ -103,7 +103,7 @@ impl RejectedRequest<'_> {
             ),
             Rejection::ProtectedPath(_) => words(
                 format!(
-                    "a rule of the behavior {} rewrites the path to one of a behavior that is disabled or needs signatures",
+                    "a rule of the behavior {} rewrites the path to one of a behavior that is disabled, or needs signatures or passwords",
                     self.behavior_name()
                 ),
                 "rewrite to a path that everyone may read, or let the behavior of that path have the rule",

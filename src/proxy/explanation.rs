@@ -1,7 +1,11 @@
 //! The plan for a request as data, printed by `forebay explain`.
 
+use std::sync::Arc;
+
+use http::request::Parts;
 use serde::{Deserialize, Serialize};
 
+use super::request::routing::Distribution;
 use crate::base::metrics::ResultType;
 
 /// The signature is valid for the URL in question, but a proxy may change the URL.
@@ -45,6 +49,23 @@ pub struct Explanation {
     pub origin_errors: Vec<OriginError>,
     /// The result of the next request.
     pub next: Next,
+}
+
+impl Explanation {
+    /// The part that depends only on distribution and path.
+    pub(super) fn of_route(distribution: &Arc<Distribution>, request: &Parts) -> Self {
+        let (path, behavior) = distribution.route(request.uri.path()).ok().unzip();
+        let behaviors = &distribution.settings.behaviors;
+        let group = behavior.map(|behavior| &distribution.origins[behavior.origin]);
+        let origins = group.into_iter().flat_map(|group| group.members());
+        Self {
+            distribution: Some(distribution.settings.id.to_string()),
+            path: path.map(|path| path.as_str().to_owned()),
+            behavior: behavior.map(|selected| behaviors.name(selected)),
+            origins: origins.map(|origin| origin.options().id.clone()).collect(),
+            ..Self::default()
+        }
+    }
 }
 
 /// An error of an origin.

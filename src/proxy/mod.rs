@@ -8,6 +8,7 @@ mod decision;
 mod exchange;
 mod explain;
 mod explain_rejection;
+mod explain_rules;
 mod explain_stored;
 mod explanation;
 mod fast_path;

@@ -9,7 +9,7 @@ use http_body::Body as _;
 use super::{
     cache_plan::{CachePlan, Staleness},
     context::Edge,
-    decision::{Admitted, Content, Decided, Decision, HandedOver, Next, Pending},
+    decision::{Admitted, Content, Decided, Decision, HandedOver, Next, Pending, Verification},
     exchange::Exchange,
     fetch::{
         coalesce::{self, forward},
@@ -20,7 +20,9 @@ use super::{
     request::{
         admission::{AdmittedRequest, Route},
         connection::Connection,
+        headers_policy::HeadersPolicy,
         incoming::IncomingRequest,
+        not_admitted::Unauthorized,
         rejection::{self, Rejection},
         routing::Distribution,
     },
@@ -28,6 +30,7 @@ use super::{
     response::proxy_response::{Fetched, Head, ProxyResponse},
 };
 use crate::{
+    access::passwords::Verdict,
     base::{
         clock::{Stopwatch, Timestamp},
         metrics::ResultType,
@@ -99,13 +102,31 @@ impl Edge {
         mut exchange: Box<Exchange>,
         mut body: Body,
     ) -> Response<Body> {
-        let Pending { headers_policy, next } = pending;
-        if let Some(distribution) = next.distribution() {
+        if let Some(distribution) = pending.next.distribution() {
             exchange.enter(distribution);
         }
+        let Pending { headers_policy, next } = match pending.next {
+            Next::Verify(verification) => {
+                let headers_policy = pending.headers_policy;
+                let incoming = &mut exchange.incoming;
+                match self.verify(verification, headers_policy, incoming).await {
+                    Decision::Pending(pending) => *pending,
+                    Decision::Hit(hit) => {
+                        let (answer, distribution, headers_policy) = hit.into_answer();
+                        let headers_policy = headers_policy.as_ref();
+                        return exchange.respond(answer, Some(distribution), headers_policy);
+                    }
+                }
+            }
+            _ => pending,
+        };
         let incoming = &exchange.incoming;
         let (answer, distribution) = match next {
             Next::Respond(answer, distribution) => (answer, distribution),
+            // The rules changed meanwhile, and the new ones have another password for the user.
+            Next::Verify(Verification { refusal, distribution, .. }) => {
+                (refusal, Some(distribution))
+            }
             Next::Answer(Admitted { route, path, projection, plan }) => {
                 let admitted = route.admitted(incoming, path, projection);
                 let answer = self.answer(&admitted, plan, &mut body, incoming.at).await;
@@ -120,6 +141,27 @@ impl Edge {
         };
         let distribution = distribution.map(|held| incoming.connection.hold(&held));
         exchange.respond(answer, distribution, headers_policy.as_ref())
+    }
+
+    /// Verifies a password. If it is right, decides the request again, without counting it twice against rate limits.
+    async fn verify(
+        self: &Arc<Self>,
+        verification: Verification,
+        headers_policy: Option<HeadersPolicy>,
+        incoming: &mut IncomingRequest,
+    ) -> Decision {
+        let Verification { login, refusal, distribution, content } = verification;
+        let (answer, token) = match self.passwords.verify(&login).await {
+            Verdict::Right => {
+                incoming.counts = false;
+                return self.decide(&self.rules(), incoming, content);
+            }
+            Verdict::Wrong => (refusal, Unauthorized::TOKEN),
+            Verdict::Busy => (Unauthorized::busy(), Unauthorized::BUSY),
+        };
+        self.metrics.refused(token);
+        let next = Next::Respond(answer, Some(distribution));
+        Decision::Pending(Box::new(Pending { headers_policy, next }))
     }
 
     /// Logs a request that hyper rejected with `status`. Its distribution is known if the request names a host.

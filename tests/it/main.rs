@@ -2,6 +2,7 @@
 //! manual clock, and viewers that speak HTTP over real sockets.
 
 mod answers;
+mod basic_auth;
 mod caching;
 mod collapsing;
 mod collecting;

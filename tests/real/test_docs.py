@@ -1,5 +1,6 @@
 """Every command and recipe of README.md and docs/ is run. One that no rule here knows fails the test."""
 
+import base64
 import http.client
 import json
 import os
@@ -181,6 +182,10 @@ class Docs(unittest.TestCase):
         self.assertIn(b" 405 ", reader.stdout.readline())
         reader.stdout.close()
 
+    def htpasswd(self, line):
+        """It asks for the password twice."""
+        self.shell(f"printf 'open sesame' | {line.replace(' -cB ', ' -icB ')}")
+
     def run_command(self, line):
         expected = {
             "forebay doctor": "No problems found.",
@@ -207,6 +212,8 @@ class Docs(unittest.TestCase):
             fields[:4], fields[5], fields[7:9], fields[30] = ["2026-11-25", "01:02:03", "X", "500"], "GET", ["/a.jpg", "200"], "400"
             (self.folder / "cloudfront-logs/E1.log").write_text("\t".join(fields) + "\n")
             self.assertIn("1 requests for 1 objects of 400 B together", self.shell(line))
+        elif line.startswith("htpasswd"):
+            self.htpasswd(line)
         elif line.startswith("forebay logs"):
             self.follow(line)
         elif line == "forebay serve":
@@ -348,6 +355,19 @@ class Docs(unittest.TestCase):
                 connection.close()
                 self.doCleanups()
                 self.setUp()
+        (block,) = [block for block in blocks(page, "toml") if "preview.htpasswd" in block]
+        (command,) = [line for line in commands(page) if line.startswith("htpasswd")]
+        self.init()
+        self.htpasswd(command)
+        file = self.folder / "forebay.toml"
+        file.write_text(f"{file.read_text()}\n{block}")
+        self.serve()
+        password = base64.b64encode(b"anna:open sesame").decode()
+        for headers, expected in (({}, 401), ({"Authorization": f"Basic {password}"}, 404)):
+            # The bucket has no such object.
+            self.assertEqual(fetch(f"{self.edge.url}/preview/a", headers=headers)[0], expected)
+        self.doCleanups()
+        self.setUp()
         (block,) = [block for block in blocks(page, "toml") if "/releases/{1}" in block]
         self.init()
         file = self.folder / "forebay.toml"

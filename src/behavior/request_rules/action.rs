@@ -1,8 +1,9 @@
 //! Actions of rules.
 
-use std::path::Path;
-
-use super::{Redirect, Redirects, RuleEnd, RuleInput, Target, captured::Captured, target::encode};
+use super::{
+    BasicAuth, Redirect, Redirects, RuleAnswer, RuleEnd, RuleFiles, RuleInput, Target,
+    captured::Captured, target::encode,
+};
 use crate::{behavior::PathPattern, cache::key::PathForm};
 
 /// An action of a rule.
@@ -20,6 +21,8 @@ pub(crate) enum Action {
     DirectoryIndex(String),
     /// Refuses the request.
     Deny,
+    /// Refuses the request unless it has the name and password of a user.
+    BasicAuth(BasicAuth),
 }
 
 /// How paths should end.
@@ -53,9 +56,9 @@ impl Action {
             Self::Rewrite(_) | Self::DirectoryIndex(_) => {
                 return self.rewrite(path, input.form, captures).map(RuleEnd::Rewrite);
             }
-            Self::Deny => return Some(RuleEnd::Deny),
+            Self::Deny | Self::BasicAuth(_) => return self.refusal(input).map(RuleEnd::Answer),
         };
-        Some(redirect.to(location, input, depends_on_viewer))
+        Some(RuleEnd::Answer(redirect.to(location, input, depends_on_viewer)))
     }
 
     /// The path in the form of a URL, if the action rewrites it.
@@ -91,11 +94,39 @@ impl Action {
         }
     }
 
-    pub(super) fn file(&self) -> Option<&Path> {
+    /// The answer to a request that the action refuses.
+    pub(super) fn refusal(&self, input: &RuleInput<'_>) -> Option<RuleAnswer> {
         match self {
-            Self::Redirects(redirects) => Some(&redirects.file),
+            Self::Deny => Some(RuleAnswer::Deny),
+            Self::BasicAuth(auth) => auth.check(input),
             _ => None,
         }
+    }
+
+    pub(super) const fn needs_file(&self) -> bool {
+        match self {
+            Self::Redirects(_) => true,
+            Self::BasicAuth(auth) => auth.file.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Reads the file that the action names.
+    pub(super) fn read_file<F: RuleFiles>(
+        &mut self,
+        files: &mut F,
+        form: PathForm,
+    ) -> Result<(), F::Error> {
+        match self {
+            Self::Redirects(redirects) => {
+                redirects.list = files.redirects(&redirects.file, form)?;
+            }
+            Self::BasicAuth(BasicAuth { file: Some(file), users, .. }) => {
+                *users = files.users(file)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The action in words.
@@ -105,6 +136,7 @@ impl Action {
             Self::Redirects(_) => "redirects, because its file has the path",
             Self::Rewrite(_) | Self::DirectoryIndex(_) => "rewrites the path",
             Self::Deny => "refuses the request",
+            Self::BasicAuth(_) => "wants a user name and a password",
         }
     }
 }

@@ -4,31 +4,33 @@
 //! examples"). They are applied after access control and before the cache key is made.
 
 mod action;
+mod basic_auth;
 mod captured;
 mod conditions;
 mod header_changes;
 mod path_condition;
 mod redirect;
 mod redirects;
+mod rule_files;
 mod rule_input;
 mod rule_matches;
 mod target;
 
-use std::{path::Path, sync::Arc};
-
 pub(crate) use action::{Action, TrailingSlash};
+pub(crate) use basic_auth::BasicAuth;
 pub(crate) use conditions::Conditions;
 pub(crate) use header_changes::HeaderChanges;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 pub(crate) use path_condition::PathCondition;
 pub(crate) use redirect::Redirect;
 pub(crate) use redirects::{RedirectList, Redirects};
+pub(crate) use rule_files::RuleFiles;
 pub(crate) use rule_input::RuleInput;
 pub(crate) use rule_matches::RuleMatches;
 pub(crate) use target::{Target, TargetError};
 
 use super::PathPattern;
-use crate::cache::key::PathForm;
+use crate::{access::passwords::Login, cache::key::PathForm};
 
 /// The rules of a behavior, in order.
 #[derive(Clone, Debug, Default)]
@@ -52,8 +54,17 @@ pub(crate) struct RuleOutcome {
 }
 
 /// How a list of rules ends for a request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum RuleEnd {
+    /// The cache and the origin get another path, in the form of a URL.
+    Rewrite(String),
+    /// The request is answered without them.
+    Answer(RuleAnswer),
+}
+
+/// The answer of a rule to a request.
+#[derive(Debug)]
+pub(crate) enum RuleAnswer {
     /// The viewer is redirected.
     Redirect {
         /// The status of the redirect.
@@ -63,10 +74,15 @@ pub(crate) enum RuleEnd {
         /// Whether the redirect depends on more than method and URL.
         depends_on_viewer: bool,
     },
-    /// The cache and the origin get another path, in the form of a URL.
-    Rewrite(String),
     /// The request is refused.
     Deny,
+    /// The request is refused, unless its password turns out to be right.
+    Unauthorized {
+        /// The value of `WWW-Authenticate`.
+        challenge: HeaderValue,
+        /// The name and password of the request, if it has any.
+        login: Option<Login>,
+    },
 }
 
 impl RequestRules {
@@ -103,14 +119,26 @@ impl RequestRules {
         outcome
     }
 
-    /// The rules that refuse a request; none if no rule does. Unlike [`Self::apply`], rules before them do not count.
-    pub(crate) fn denials(&self, input: &RuleInput<'_>, path: &str) -> RuleMatches {
-        let mut matches = RuleMatches::default();
-        let denying = self.0.iter().enumerate().filter(|(_, rule)| {
-            matches!(rule.action, Some(Action::Deny)) && rule.conditions.are_met(input, path)
-        });
-        denying.for_each(|(index, _)| matches.add(index));
-        matches
+    /// The first rule that refuses a request with this path, and how. Unlike [`Self::apply`], rules that redirect or rewrite
+    /// do not count.
+    pub(crate) fn refusal(
+        &self,
+        input: &RuleInput<'_>,
+        path: &str,
+    ) -> Option<(RuleMatches, RuleAnswer)> {
+        let mut numbered = self.0.iter().enumerate();
+        numbered.find_map(|(index, rule)| {
+            let action = rule.action.as_ref().filter(|_| rule.conditions.are_met(input, path))?;
+            let answer = action.refusal(input)?;
+            let mut matches = RuleMatches::default();
+            matches.add(index);
+            Some((matches, answer))
+        })
+    }
+
+    /// Whether viewers need a password for some requests.
+    pub(crate) fn want_passwords(&self) -> bool {
+        self.0.iter().any(|rule| matches!(rule.action, Some(Action::BasicAuth(_))))
     }
 
     /// Whether rules read fields in which the edge describes the viewer.
@@ -172,21 +200,20 @@ impl RequestRules {
         numbered.filter_map(|(index, rule)| Some((index + 1, rule.action.as_ref()?.pattern()?)))
     }
 
-    /// The files with lists of redirects.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        self.0.iter().filter_map(|rule| rule.action.as_ref()?.file())
+    /// Whether a rule names a file.
+    pub(crate) fn need_files(&self) -> bool {
+        self.0.iter().filter_map(|rule| rule.action.as_ref()).any(Action::needs_file)
     }
 
-    /// The same rules with the lists of redirects that `read` returns for their files.
-    pub(crate) fn with_redirects<E>(
+    /// The same rules with the contents of their files.
+    pub(crate) fn with_files<F: RuleFiles>(
         &self,
-        mut read: impl FnMut(&Path) -> Result<Arc<RedirectList>, E>,
-    ) -> Result<Self, E> {
+        files: &mut F,
+        form: PathForm,
+    ) -> Result<Self, F::Error> {
         let mut rules = self.0.clone();
-        for rule in &mut rules {
-            if let Some(Action::Redirects(redirects)) = &mut rule.action {
-                redirects.list = read(&redirects.file)?;
-            }
+        for action in rules.iter_mut().filter_map(|rule| rule.action.as_mut()) {
+            action.read_file(files, form)?;
         }
         Ok(Self(rules))
     }

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 
-use super::{RuleEnd, RuleInput};
+use super::{RuleAnswer, RuleInput};
 
 /// A kind of redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Redirect {
         mut location: String,
         input: &RuleInput<'_>,
         depends_on_viewer: bool,
-    ) -> RuleEnd {
+    ) -> RuleAnswer {
         if self.keeps_query
             && !location.contains('?')
             && let Some(query) = input.query()
@@ -43,7 +43,7 @@ impl Redirect {
             location.insert_str(at, &format!("?{query}"));
         }
         let status = self.status;
-        HeaderValue::try_from(location).map_or(RuleEnd::Deny, |location| RuleEnd::Redirect {
+        HeaderValue::try_from(location).map_or(RuleAnswer::Deny, |location| RuleAnswer::Redirect {
             status,
             location,
             depends_on_viewer,

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{
     incoming::IncomingRequest,
-    not_admitted::{NotAdmitted, RuleRedirect},
+    not_admitted::NotAdmitted,
     rejection::Rejection,
     routing::{Distribution, Rules},
 };
@@ -56,20 +56,14 @@ impl AppliedRules {
             None => {
                 // The index document may be refused although the folder is not.
                 let is_index = path.as_str() != raw.as_str();
-                let denied = || own.denials(&input, &path.for_patterns());
-                let denials = if is_index { denied() } else { RuleMatches::default() };
-                return if denials.is_empty() {
-                    Ok((path, Self { matches, is_moved: false }))
-                } else {
-                    Err(Rejection::DeniedByRule(denials).into())
-                };
-            }
-            Some(RuleEnd::Deny) => return Err(Rejection::DeniedByRule(matches).into()),
-            Some(RuleEnd::Redirect { status, location, depends_on_viewer }) => {
-                let redirect = RuleRedirect { status, location, matches, depends_on_viewer };
-                return Err(NotAdmitted::Redirected(redirect));
+                let refusal = || own.refusal(&input, &path.for_patterns());
+                if let Some((matches, answer)) = is_index.then(refusal).flatten() {
+                    return Err(NotAdmitted::by_rule(answer, matches));
+                }
+                return Ok((path, Self { matches, is_moved: false }));
             }
             Some(RuleEnd::Rewrite(rewritten)) => rewritten,
+            Some(RuleEnd::Answer(answer)) => return Err(NotAdmitted::by_rule(answer, matches)),
         };
         // Captures that make dot segments would leave the folder of the target.
         if rewritten.split('/').any(|segment| matches!(segment, "." | "..")) {

@@ -2,10 +2,11 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::rejection::Rejection;
+use super::rejection::{Rejection, error};
 use crate::{
+    access::passwords::Login,
     base::metrics::ResultType,
-    behavior::RuleMatches,
+    behavior::{RuleAnswer, RuleMatches},
     http::{
         body::Body,
         cache_status::{CacheStatus, Report},
@@ -20,6 +21,19 @@ pub(crate) enum NotAdmitted {
     Rejected(Rejection),
     /// A rule of the behavior redirects the viewer.
     Redirected(RuleRedirect),
+    /// A rule of the behavior wants a user name and a password.
+    Unauthorized(Unauthorized),
+}
+
+/// A request without a password that is known to be right.
+#[derive(Debug)]
+pub(crate) struct Unauthorized {
+    /// The value of `WWW-Authenticate`.
+    pub(crate) challenge: HeaderValue,
+    /// Its name and password, to be verified.
+    pub(crate) login: Option<Login>,
+    /// The rules that apply.
+    pub(crate) matches: RuleMatches,
 }
 
 /// A redirect by a rule.
@@ -34,9 +48,62 @@ pub(crate) struct RuleRedirect {
     pub(crate) depends_on_viewer: bool,
 }
 
+impl NotAdmitted {
+    /// The rules of the behavior that apply.
+    pub(crate) fn rules(&self) -> RuleMatches {
+        match self {
+            Self::Rejected(rejection) => rejection.rules().unwrap_or_default(),
+            Self::Redirected(redirect) => redirect.matches,
+            Self::Unauthorized(unauthorized) => unauthorized.matches,
+        }
+    }
+
+    /// The answer of a rule, with the rules that apply.
+    pub(crate) fn by_rule(answer: RuleAnswer, matches: RuleMatches) -> Self {
+        match answer {
+            RuleAnswer::Deny => Rejection::DeniedByRule(matches).into(),
+            RuleAnswer::Redirect { status, location, depends_on_viewer } => {
+                Self::Redirected(RuleRedirect { status, location, matches, depends_on_viewer })
+            }
+            RuleAnswer::Unauthorized { challenge, login } => {
+                Self::Unauthorized(Unauthorized { challenge, login, matches })
+            }
+        }
+    }
+}
+
 impl From<Rejection> for NotAdmitted {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected(rejection)
+    }
+}
+
+impl Unauthorized {
+    /// The token in logs and metrics.
+    pub(crate) const TOKEN: &str = "unauthorized";
+
+    /// The token for a login that cannot wait for a verification.
+    pub(crate) const BUSY: &str = "too-many-logins";
+
+    pub(crate) const STATUS: StatusCode = StatusCode::UNAUTHORIZED;
+
+    /// Asks the viewer for a password.
+    pub(crate) fn into_answer(self) -> ProxyResponse {
+        let fields = [
+            (header::WWW_AUTHENTICATE, self.challenge),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        error(
+            Self::STATUS,
+            Report { detail: Some(Self::TOKEN), ..Report::new(CacheStatus::Local) },
+            fields,
+        )
+    }
+
+    /// Sends the viewer away because too many logins wait.
+    pub(crate) fn busy() -> ProxyResponse {
+        let report = Report { detail: Some(Self::BUSY), ..Report::new(CacheStatus::Local) };
+        error(StatusCode::SERVICE_UNAVAILABLE, report, [(header::RETRY_AFTER, 1.into())])
     }
 }
 

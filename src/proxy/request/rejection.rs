@@ -202,7 +202,7 @@ fn document(refused: signed::SignatureError) -> Bytes {
 pub(crate) fn error(
     status: StatusCode,
     report: Report,
-    more: Option<(HeaderName, HeaderValue)>,
+    more: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
 ) -> ProxyResponse {
     let head = Head::Page(status, HeaderMap::from_iter(more));
     ProxyResponse::new(head, Body::empty(), ResultType::Error, report)

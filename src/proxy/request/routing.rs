@@ -205,11 +205,10 @@ impl Distribution {
         self.readings(path).iter().any(|selected| !Arc::ptr_eq(selected, behavior))
     }
 
-    /// Whether a path that a rule of `behavior` has made belongs to another behavior, which is disabled or needs signatures.
+    /// Whether a path that a rule of `behavior` has made belongs to another behavior, which is protected.
     pub(crate) fn protects_from(&self, behavior: &Arc<Behavior>, path: &CanonicalPath<'_>) -> bool {
-        let is_closed = |other: &Behavior| other.trusted.is_some() || !other.enabled;
         let mut readings = self.readings(path).into_iter();
-        readings.any(|selected| !Arc::ptr_eq(selected, behavior) && is_closed(selected))
+        readings.any(|selected| !Arc::ptr_eq(selected, behavior) && selected.is_protected())
     }
 
     /// The behaviors that a path may belong to, as it is written and as the most generous origin reads it.
