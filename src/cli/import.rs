@@ -32,6 +32,8 @@ enum ImportSource {
         \x20 aws cloudfront get-cache-policy --id …       (and get-origin-request-policy,\n\
         \x20 get-response-headers-policy, get-key-group, get-public-key, get-origin-access-control)\n\
         Lists (such as list-cache-policies) also work, except for distributions.\n\
+        The code of CloudFront Functions, by `aws cloudfront get-function --name NAME --stage LIVE NAME.js`,\n\
+        becomes rules if it is one of the common forms.\n\
         The exit code is 1 if the file needs more work before Forebay can serve with it."
     )]
     Cloudfront(CloudFront),
@@ -100,7 +102,9 @@ fn files(given: &[PathBuf]) -> miette::Result<Vec<(String, String)>> {
         let mut inside = Vec::new();
         for entry in std::fs::read_dir(path).map_err(unreadable)? {
             let file = entry.map_err(unreadable)?.path();
-            inside.extend(Some(file).filter(|f| f.extension().is_some_and(|e| e == "json")));
+            inside.extend(
+                Some(file).filter(|f| f.extension().is_some_and(|e| e == "json" || e == "js")),
+            );
         }
         inside.sort();
         paths.extend(inside);

@@ -1,7 +1,7 @@
 //! Cache behaviors.
 
 use super::{
-    Job, Tls,
+    Job, Tls, edge_code,
     origin::Origins,
     policies,
     report::Node,
@@ -10,18 +10,28 @@ use super::{
 
 /// Writes the default behavior, then the others in order.
 pub(super) fn behaviors(job: &Job<'_>, text: &mut Text, config: &Node<'_>, origins: &Origins) {
-    text.heading("[distribution.default_behavior]");
-    behavior(job, text, &config.get("DefaultCacheBehavior"), origins);
+    let aliases = config.get("Aliases").strings();
+    let table = "distribution.default_behavior";
+    text.heading(&format!("[{table}]"));
+    behavior(job, text, &config.get("DefaultCacheBehavior"), origins, (table, &aliases));
     for node in config.get("CacheBehaviors").items() {
-        text.heading("[[distribution.behavior]]");
+        let table = "distribution.behavior";
+        text.heading(&format!("[[{table}]]"));
         let pattern = node.get("PathPattern");
         text.line("path_pattern", quote(pattern.text_or("")));
         pattern.is_exact("path_pattern");
-        behavior(job, text, &node, origins);
+        behavior(job, text, &node, origins, (table, &aliases));
     }
 }
 
-fn behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, origins: &Origins) {
+/// Writes a behavior in a table, for a distribution with these aliases.
+fn behavior(
+    job: &Job<'_>,
+    text: &mut Text,
+    node: &Node<'_>,
+    origins: &Origins,
+    (table, aliases): (&str, &[&str]),
+) {
     let target = node.get("TargetOriginId");
     let theirs = target.text().unwrap_or_default();
     let origin = origins.get(theirs);
@@ -46,7 +56,12 @@ fn behavior(job: &Job<'_>, text: &mut Text, node: &Node<'_>, origins: &Origins) 
     methods(text, &node.get("AllowedMethods"), is_bucket);
     compress(text, node);
     trusted(job, text, node);
-    not_here(job, text, node);
+    not_here(node);
+    let rules = edge_code::rules(job, text, node, aliases);
+    for rule in rules {
+        text.heading(&format!("[[{table}.rule]]"));
+        rule.write(text);
+    }
 }
 
 fn methods(text: &mut Text, node: &Node<'_>, is_bucket: bool) {
@@ -172,42 +187,8 @@ fn public_key(job: &Job<'_>, group: &mut Text, node: &Node<'_>) {
     node.is_exact("public_keys");
 }
 
-/// Reports features that run only in CloudFront.
-fn not_here(job: &Job<'_>, text: &mut Text, node: &Node<'_>) {
-    let mut is_closed = false;
-    for (list, arn, what) in [
-        ("LambdaFunctionAssociations", "LambdaFunctionARN", "Lambda@Edge"),
-        ("FunctionAssociations", "FunctionARN", "CloudFront Functions"),
-    ] {
-        let items = node.get(list);
-        if items.is_odd_list() {
-            items.is_dropped(format!("not a list of functions ({what})"));
-            job.ledger.to_do(format!(
-                "check what {what} does in this behavior; then remove `enabled = false`"
-            ));
-            is_closed = true;
-        }
-        for item in items.items() {
-            item.get(arn).read();
-            item.get("IncludeBody").read();
-            let event = item.get("EventType").text_or("some event");
-            // A function can respond to a request itself instead of the origin. An unknown event may do so, too.
-            if !matches!(event, "viewer-response" | "origin-response") {
-                job.ledger.to_do(format!(
-                    "check what {} does with requests: replace redirects and rewrites with rules (docs/rules.md), and what restricts access with `allow` or `trusted_key_groups`; then remove `enabled = false`",
-                    item.get(arn).text_or("a function")
-                ));
-                is_closed = true;
-            }
-            item.is_dropped(format!(
-                "Forebay runs no edge functions ({what}, {event}); rules can redirect, rewrite, refuse and change header fields (docs/rules.md)"
-            ));
-        }
-    }
-    if is_closed {
-        text.comment("A CloudFront function handles requests here. Until you remove this line, all requests get 403.");
-        text.line("enabled", false);
-    }
+/// Reports features that only CloudFront has.
+fn not_here(node: &Node<'_>) {
     node.get("GrpcConfig").get("Enabled").flag();
     node.drop_each([
         ("SmoothStreaming", "Microsoft Smooth Streaming is not supported"),

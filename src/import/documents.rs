@@ -1,6 +1,6 @@
 //! Documents from CloudFront's API: distributions and the resources they refer to.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
 
@@ -81,6 +81,8 @@ pub(super) struct Parts {
     pub(super) key_groups: BTreeMap<String, Value>,
     pub(super) public_keys: BTreeMap<String, Value>,
     pub(super) access_controls: BTreeMap<String, Value>,
+    /// The code of CloudFront Functions, by name.
+    pub(super) functions: BTreeMap<String, String>,
 }
 
 /// All documents, sorted by kind.
@@ -99,6 +101,10 @@ impl Documents {
         for (name, text) in files {
             if text.trim().is_empty() {
                 return Err(DocumentError::Empty { name: name.clone() });
+            }
+            if let Some(function) = function_name(name) {
+                documents.parts.functions.insert(function, text.clone());
+                continue;
             }
             let content: Value = serde_json::from_str(text).map_err(|error| {
                 DocumentError::NotJson { name: name.clone(), reason: error.to_string() }
@@ -134,6 +140,13 @@ impl Documents {
         self.distributions.push(Document { name: name.to_owned(), id, domain, content, inside });
         Ok(())
     }
+}
+
+/// The name of the function whose code a file has.
+fn function_name(file: &str) -> Option<String> {
+    let file = Path::new(file);
+    file.extension().filter(|extension| *extension == "js")?;
+    Some(file.file_stem()?.to_string_lossy().into_owned())
 }
 
 impl Parts {

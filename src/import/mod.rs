@@ -7,6 +7,8 @@ mod behavior;
 mod bucket_query;
 mod distribution;
 mod documents;
+mod edge_code;
+mod functions;
 mod managed;
 mod origin;
 mod policies;

@@ -37,7 +37,7 @@ impl ClearStream {
             let flags = if joined { SendFlags::MORE } else { SendFlags::empty() };
             let (mut none, flags) = (SendAncillaryBuffer::default(), flags | SendFlags::NOSIGNAL);
             sent = rustix::net::sendmsg(&self.stream, before, &mut none, flags)?;
-            if sent < before.iter().map(|slice| slice.len()).sum() {
+            if sent < before.iter().map(|slice| slice.len()).sum::<usize>() {
                 return Ok(sent);
             }
         }

@@ -157,6 +157,12 @@ class Docs(unittest.TestCase):
             golden = ROOT / "tests/golden/import/django-media/E2EXAMPLE12345.json"
             config = json.loads(golden.read_text())["DistributionConfig"]
             self.made = client.create_distribution(DistributionConfig=config)["Distribution"]["Id"]
+            code = (ROOT / "tests/golden/import/functions/site.js").read_bytes()
+            runtime = {"Comment": "", "Runtime": "cloudfront-js-2.0"}
+            client.create_function(Name="index-documents", FunctionConfig=runtime, FunctionCode=code)
+        if " get-function " in line:
+            self.shell(line, **self.moto)
+            return
         command, file = line.split(" > ")
         if " list-" in command and not re.search("list-(public-keys|key-groups|origin-access-controls)$", command):
             # moto knows no lists of policies; that AWS CLI does is what is tried here.
