@@ -20,6 +20,7 @@ mod replaced;
 mod rules;
 mod running;
 mod signal;
+mod staging_watch;
 mod start;
 mod stop;
 mod successor;

@@ -33,7 +33,7 @@ pub fn check_files(config: &Config, clock: &Clock) -> Vec<Error> {
     if let Some(databases) = &config.geography {
         note(Geography::open(databases).map(drop).map_err(Error::from));
     }
-    for origin in config.distributions.iter().flat_map(|distribution| &distribution.origins) {
+    for origin in config.all_distributions().flat_map(|distribution| &distribution.origins) {
         // Origins without TLS do not use it.
         if let Some(file) = origin.ca_file.as_ref().filter(|_| origin.address.tls) {
             let refuse = |source| Error::Trust { origin: origin.id.clone(), source };
@@ -41,7 +41,7 @@ pub fn check_files(config: &Config, clock: &Clock) -> Vec<Error> {
         }
     }
     let mut files = CheckedFiles { files: FilesOfRules::default(), note: &mut note };
-    for distribution in &config.distributions {
+    for distribution in config.all_distributions() {
         let Ok(_) = distribution.settings.behaviors.with_files(&mut files);
     }
     if let Some(disk) = &config.disk {

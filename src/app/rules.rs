@@ -9,7 +9,7 @@ use crate::{
     base::clock::Clock,
     config::{Config, DistributionOptions, GroupOptions},
     origin::{Group, Origin},
-    proxy::{Distribution, Edge, Hosts, Rules, Settings},
+    proxy::{Distribution, Edge, Hosts, Rules, Settings, Staging},
 };
 
 /// RFC 9110 §4.2.2.
@@ -25,15 +25,26 @@ pub(super) fn rules(
 ) -> Result<Rules, Error> {
     let geography = config.geography.as_ref().map(Geography::open).transpose()?;
     let in_force = edge.rules();
-    let (mut hosts, mut files) = (Hosts::default(), FilesOfRules::default());
-    for options in &config.distributions {
-        let old = in_force.hosts.by_id(&options.settings.id).map(Arc::as_ref);
-        let groups = groups(options, old, edge, credentials, clock)?;
-        hosts
-            .add(&distribution(options, groups, old, &mut files, (edge, clock))?, &options.aliases);
-    }
+    let mut files = FilesOfRules::default();
+    let mut hosts = |distributions: &[DistributionOptions]| {
+        let mut hosts = Hosts::default();
+        for options in distributions {
+            let old = in_force.by_id(&options.settings.id).map(Arc::as_ref);
+            let groups = groups(options, old, edge, credentials, clock)?;
+            let made = distribution(options, groups, old, &mut files, (edge, clock))?;
+            hosts.add(&made, &options.aliases);
+        }
+        Ok::<_, Error>(hosts)
+    };
+    let own = hosts(&config.distributions)?;
+    let staging = config.staging.as_ref().map(|staged| {
+        let (old, options) = (in_force.staging.as_ref(), staged.options.clone());
+        let hosts = hosts(&staged.distributions)?;
+        Ok::<_, Error>(Staging::new(hosts, options, staged.digest(), old))
+    });
+    let staging = staging.transpose()?;
     let proxies = config.listen.trusted_proxies.clone();
-    let mut rules = Rules::new(hosts, proxies, geography.map(Arc::new));
+    let mut rules = Rules::new(own, staging, proxies, geography.map(Arc::new));
     let https = config.listen.https.first().map(SocketAddr::port);
     rules.https_port = https.filter(|port| ![0, DEFAULT_HTTPS_PORT].contains(port));
     Ok(rules)

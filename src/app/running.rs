@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     Error, Predecessor, automatic_https::Task, background::BackgroundTasks,
     certificates::Certificates, listening_sockets::ListeningSockets, replaced::Replaced,
-    rules::rules, upgrade_state::UpgradeState,
+    rules::rules, staging_watch, upgrade_state::UpgradeState,
 };
 use crate::{
     access::restrict::Networks,
@@ -82,6 +82,7 @@ impl Running {
         self.renew_credentials();
         let certificates = self.certificates.clone();
         tokio::spawn(certificates.watch(Arc::clone(&self.config), self.stop.subscribe()));
+        tokio::spawn(staging_watch::watch(Arc::clone(&self.edge), self.stop.subscribe()));
         if let Some(cluster) = &self.cluster {
             cluster.start();
             self.admin.follow_history();
@@ -214,7 +215,7 @@ impl Running {
 
 /// The region of the first component that needs credentials, if any: a bucket, a queue, the bucket of access logs, CloudFront.
 fn credentials_region(config: &Config) -> Option<String> {
-    let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
+    let origins = config.all_distributions().flat_map(|distribution| &distribution.origins);
     let signed = origins.filter(|origin| origin.protocol.is_signed());
     let of_buckets = signed.filter_map(|origin| match &origin.protocol {
         Protocol::S3 { region, .. } => Some(region.as_str()),

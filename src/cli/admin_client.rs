@@ -40,12 +40,17 @@ pub(super) struct AdminAddress {
 }
 
 impl AdminAddress {
+    /// The configuration file of the running Forebay.
+    pub(super) fn file(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| PathBuf::from(USUAL))
+    }
+
     /// The address from the flag, the environment or the configuration file, in this order.
     pub(super) fn resolve(&self) -> Result<SocketAddr, UserError> {
         if let Some(address) = self.admin {
             return Ok(address);
         }
-        let path = self.config.clone().unwrap_or_else(|| PathBuf::from(USUAL));
+        let path = self.file();
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound && self.config.is_none() => {

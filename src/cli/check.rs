@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{
     UserError, in_full, say,
-    source::{ConfigFile, load_file},
+    source::{ConfigFile, load_file, load_one},
     warn,
 };
 use crate::{app::check_files, base::clock::Clock};
@@ -21,8 +21,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     let path = args.file.required()?;
-    let config = load_file(&path)?;
-    for distribution in &config.distributions {
+    let config = if args.no_files { load_one(&path)? } else { load_file(&path)? };
+    for distribution in config.all_distributions() {
         let patterns = distribution.settings.behaviors.ordered.len();
         say(&format!(
             "distribution {}: {} for {}, {} and {}",

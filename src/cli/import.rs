@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{UserError, report, say};
 use crate::{
     config::Config,
-    import::{DocumentError, Documents, Import, Note, Tls, decode, import},
+    import::{DocumentError, Documents, Import, Note, STAGING_FILE, Tls, decode, import},
     setup,
 };
 
@@ -30,7 +30,8 @@ enum ImportSource {
         after_help = "Documents are the output of these commands, saved as files or in one directory:\n\
         \x20 aws cloudfront get-distribution-config --id E… > E….json\n\
         \x20 aws cloudfront get-cache-policy --id …       (and get-origin-request-policy,\n\
-        \x20 get-response-headers-policy, get-key-group, get-public-key, get-origin-access-control)\n\
+        \x20 get-response-headers-policy, get-key-group, get-public-key, get-origin-access-control,\n\
+        \x20 get-continuous-deployment-policy)\n\
         Lists (such as list-cache-policies) also work, except for distributions.\n\
         The code of CloudFront Functions, by `aws cloudfront get-function --name NAME --stage LIVE NAME.js`,\n\
         becomes rules if it is one of the common forms.\n\
@@ -74,6 +75,11 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     };
     let import = import(&documents, &tls);
     write_new(&args.output, &import.toml, args.force)?;
+    let staging =
+        import.staging.as_ref().map(|text| (args.output.with_file_name(STAGING_FILE), text));
+    if let Some((file, text)) = &staging {
+        write_new(file, text, args.force)?;
+    }
     if args.json {
         let policy = import.config.as_ref().and_then(setup::reading_policy);
         let doors = import.config.as_ref().map(crate::config::Config::open_doors);
@@ -162,6 +168,9 @@ pub(super) fn write_new(path: &Path, text: &str, force: bool) -> miette::Result<
 /// The human-readable report.
 fn text(import: &Import, output: &Path) -> miette::Result<String> {
     let mut text = format!("Wrote {}.\n", output.display());
+    if import.staging.is_some() {
+        let _ = writeln!(text, "Wrote {STAGING_FILE} beside it, for the staging distribution.");
+    }
     let report = &import.report;
     section(&mut text, "Carried over exactly", &report.exact, " → ");
     section(&mut text, "Carried over with differences", &report.different, "\n    ");

@@ -23,6 +23,7 @@ mod logs;
 mod man;
 mod program;
 mod progress_bar;
+mod promote;
 mod prompt;
 mod purge;
 mod reload;
@@ -73,6 +74,8 @@ enum Command {
     Purge(purge::Args),
     /// Reload the configuration and the certificates of a running Forebay
     Reload(reload::Args),
+    /// Put the staging configuration into effect for all requests
+    Promote(promote::Args),
     /// Replace a running Forebay by a new process, for example of a new version, without losing a request
     Upgrade(upgrade::Args),
     /// Show what a running Forebay does with a request, and why
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Promote(args) => promote::run(&args),
         Command::Upgrade(args) => upgrade::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Logs(args) => logs::run(&args),

@@ -127,8 +127,22 @@ impl ConfigSource {
     }
 }
 
-/// Reads and compiles a configuration file.
+/// Reads and compiles a configuration file, and the staging file that it names.
 pub(super) fn load_file(path: &Path) -> miette::Result<Config> {
+    let mut config = load_one(path)?;
+    if let Some(staging) = &config.staging {
+        let file = staging.file.clone();
+        let staged = load_one(&file)?;
+        config.stage(staged).map_err(|reason| UserError {
+            message: format!("`{}` cannot be the staging configuration: {reason}", file.display()),
+            help: "`staging.file` names it; `forebay check --config` checks it alone".into(),
+        })?;
+    }
+    Ok(config)
+}
+
+/// Reads and compiles a configuration file.
+pub(super) fn load_one(path: &Path) -> miette::Result<Config> {
     let text = std::fs::read_to_string(path).map_err(|error| UserError {
         message: format!("cannot read `{}`: {error}", path.display()),
         help: "`forebay init` writes one; `forebay serve --bucket NAME --region REGION` needs none"

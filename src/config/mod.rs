@@ -29,6 +29,7 @@ mod response_headers;
 mod restart;
 mod restrict;
 mod section;
+mod staging;
 mod surroundings;
 mod traces;
 mod trust;
@@ -44,6 +45,7 @@ pub(crate) use origin_request::is_sendable;
 use policies::Policies;
 pub(crate) use policy::is_keyable;
 use section::Section;
+pub(crate) use staging::StagedConfig;
 use surroundings::Surroundings;
 
 use toml::de::DeTable;
@@ -88,6 +90,8 @@ pub struct Config {
     pub geography: Option<Databases>,
     /// The distributions to serve.
     pub distributions: Vec<DistributionOptions>,
+    /// A configuration that serves a part of the requests instead.
+    pub staging: Option<Box<StagedConfig>>,
     /// Settings that are valid but probably a mistake, as far as it was found while reading.
     doubts: Vec<String>,
 }
@@ -154,7 +158,7 @@ impl Config {
     /// A digest of what all nodes of a cluster should have in common: the distributions, and how content is stored.
     #[must_use]
     pub(crate) fn shared_digest(&self) -> String {
-        let shared = format!("{:?}", (&self.distributions, self.cache.slice));
+        let shared = format!("{:?}", (&self.distributions, &self.staging, self.cache.slice));
         // `Via` names the process.
         format!("{:016x}", sha256::first_64(shared.replace(instance::id(), "")))
     }
@@ -240,6 +244,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
         http3_port: listen.https.first().map(Address::port).filter(|_| listen.http3),
     };
     let distributions = distribution::distributions(root, &around);
+    let staging = staging::staging(root, directory).map(Box::new);
     let state = admin_options.state.as_deref();
     let acme = acme::acme(root, &listen, state, &distributions, directory);
     root.unknown();
@@ -257,6 +262,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Config {
         traces,
         geography,
         distributions,
+        staging,
         doubts,
     }
 }

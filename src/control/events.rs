@@ -64,7 +64,7 @@ pub(super) async fn take(state: &State, content: &[u8], caller: &str) -> Result<
 async fn purge(state: &State, changes: &[Change], caller: &str) -> Result<usize, PurgeError> {
     let rules = state.edge.rules();
     let mut count = 0;
-    for distribution in rules.hosts.all() {
+    for distribution in rules.all() {
         for mode in [PurgeMode::Soft, PurgeMode::Hard] {
             let changes = changes.iter().filter(|change| change.mode() == mode);
             let items: BTreeSet<_> =

@@ -253,7 +253,7 @@ async fn create(
             // Purge first, because an invalidation in the history is reported as done. Two requests with one
             // reference may both purge, which only costs some cache hits.
             let batch = PurgeBatch { distribution: id.to_owned(), purges, mode: PurgeMode::Hard };
-            let purged = state.purge(batch, caller, &invalidation.items).await;
+            let purged = state.purge_both(batch, caller, &invalidation.items).await;
             purged.map_err(|error| {
                 unavailable(format!("not everything was purged: {error}; try again"))
             })?;

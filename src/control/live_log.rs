@@ -102,8 +102,8 @@ fn filter(text: &str, rules: &Rules) -> Result<Filter, String> {
         let value = percent_decode_str(value.unwrap_or_default()).decode_utf8_lossy().into_owned();
         match name {
             "distribution" => {
-                if rules.hosts.by_id(&value).is_none() {
-                    let all = rules.hosts.all().iter().map(|it| &*it.settings.id);
+                if rules.by_id(&value).is_none() {
+                    let all = rules.all().map(|it| &*it.settings.id);
                     let all = all.collect::<Vec<_>>().join(", ");
                     return Err(format!("there is no distribution `{value}`; use one of: {all}"));
                 }

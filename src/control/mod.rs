@@ -75,7 +75,7 @@ use crate::{
     access::restrict::{Rate, RateLimits, Rates},
     aws::Credentials,
     base::clock::Clock,
-    cache::store::{PurgeBatch, PurgeError, PurgeMode},
+    cache::store::PurgeError,
     cluster::{Cluster, SharedHistory},
     http::{body::Body, framing},
     proxy::{Connection, Edge},
@@ -311,32 +311,6 @@ impl State {
     /// Counts a change. Fails if it exceeds the rate limit.
     fn admit_change(&self) -> Result<(), ()> {
         self.changes.admit(IpAddr::from([0, 0, 0, 0])).map_err(|_| ())
-    }
-
-    /// Purges and logs the purge, which is in force when this resolves.
-    async fn purge(
-        &self,
-        batch: PurgeBatch,
-        caller: &str,
-        items: &[String],
-    ) -> Result<(), PurgeError> {
-        let (distribution, mode) = (batch.distribution.clone(), batch.mode);
-        let count = batch.purges.len();
-        self.edge.store().purge(batch).await.inspect_err(
-            |error| tracing::error!(%error, caller, distribution, "the purge failed"),
-        )?;
-        self.edge.metrics().purged(count);
-        // A purge ignores the query, which may have a signature.
-        let first = items.first().and_then(|item| item.split('?').next());
-        tracing::info!(
-            caller,
-            distribution,
-            items = items.len(),
-            first,
-            soft = mode == PurgeMode::Soft,
-            "purged"
-        );
-        Ok(())
     }
 
     /// Authenticates and answers a JSON request.

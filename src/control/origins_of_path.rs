@@ -10,7 +10,7 @@ pub(super) fn origins_of_path<'a>(
     distribution: &str,
     path: &str,
 ) -> impl Iterator<Item = &'a Arc<Origin>> {
-    let distribution = rules.hosts.by_id(distribution);
+    let distribution = rules.by_id(distribution);
     let group = distribution.and_then(|distribution| {
         let (_, behavior) = distribution.route(path).ok()?;
         distribution.origins.get(behavior.origin)

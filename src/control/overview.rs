@@ -21,7 +21,7 @@ impl Admin {
     pub(super) fn overview(&self, has_session: bool) -> Value {
         let State { edge, cluster, credentials, heartbeats, clock, started, .. } = &*self.0;
         let (rules, now, memory) = (edge.rules(), clock.now(), edge.store().usage());
-        let distributions = rules.hosts.with_aliases();
+        let distributions = rules.with_aliases();
         let distributions: Vec<Value> =
             distributions.map(|(it, aliases)| distribution(it, aliases, now)).collect();
         json!({
@@ -49,6 +49,10 @@ impl Admin {
             })),
             "credentials_source": credentials.source(),
             "credentials_expiry": credentials.expiry().map(Timestamp::as_millis),
+            "staging": rules.staging.as_ref().map(|staging| json!({
+                "weight": staging.options.weight,
+                "has_ended": staging.has_ended(),
+            })),
             "cluster": cluster.as_ref().map(|cluster| cluster.status()),
             "distributions": distributions,
         })

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Refusal, State, invalidations::MAX_ITEMS, items, not_purged};
 use crate::{
-    cache::store::{PurgeBatch, PurgeMode},
+    cache::store::{PurgeBatch, PurgeError, PurgeMode},
     http::pasted_url::{PastedUrl, encode_percent_signs},
     proxy::{Distribution, Hosts},
 };
@@ -52,8 +52,54 @@ impl State {
         let mode = if request.soft { PurgeMode::Soft } else { PurgeMode::Hard };
         let id = distribution.settings.id.to_string();
         let batch = PurgeBatch { distribution: id.clone(), purges, mode };
-        self.purge(batch, caller, &paths).await.map_err(|error| not_purged(&error))?;
+        self.purge_both(batch, caller, &paths).await.map_err(|error| not_purged(&error))?;
         Ok(Purged { distribution: id, paths: request.paths.len() })
+    }
+
+    /// Purges a distribution, and the one that serves a part of its requests.
+    pub(super) async fn purge_both(
+        &self,
+        batch: PurgeBatch,
+        caller: &str,
+        items: &[String],
+    ) -> Result<(), PurgeError> {
+        let (rules, mode) = (self.edge.rules(), batch.mode);
+        let staged = rules.staged(&batch.distribution).map(|staged| {
+            // What it cannot serve, it does not store.
+            let purges = items::parse_all(staged, items).unwrap_or_default();
+            PurgeBatch { distribution: staged.settings.id.to_string(), purges, mode }
+        });
+        self.purge(batch, caller, items).await?;
+        match staged.filter(|staged| !staged.purges.is_empty()) {
+            Some(staged) => self.purge(staged, caller, items).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Purges and logs the purge, which is in force when this resolves.
+    pub(super) async fn purge(
+        &self,
+        batch: PurgeBatch,
+        caller: &str,
+        items: &[String],
+    ) -> Result<(), PurgeError> {
+        let (distribution, mode) = (batch.distribution.clone(), batch.mode);
+        let count = batch.purges.len();
+        self.edge.store().purge(batch).await.inspect_err(
+            |error| tracing::error!(%error, caller, distribution, "the purge failed"),
+        )?;
+        self.edge.metrics().purged(count);
+        // A purge ignores the query, which may have a signature.
+        let first = items.first().and_then(|item| item.split('?').next());
+        tracing::info!(
+            caller,
+            distribution,
+            items = items.len(),
+            first,
+            soft = mode == PurgeMode::Soft,
+            "purged"
+        );
+        Ok(())
     }
 }
 

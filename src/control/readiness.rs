@@ -77,7 +77,7 @@ impl Admin {
 
     pub(super) fn examine(&self) -> Readiness {
         let rules = self.0.edge.rules();
-        let mut origins = rules.hosts.all().iter().flat_map(|distribution| &distribution.origins);
+        let mut origins = rules.all().flat_map(|distribution| &distribution.origins);
         let needs = origins.any(|group| group.members().any(|origin| origin.signs()));
         let loaded = self.0.credentials.current().is_some();
         let draining = self.0.draining.load(Ordering::Acquire);

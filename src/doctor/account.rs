@@ -41,7 +41,7 @@ pub(super) async fn examine(
             checks.good(format!("{text}; Forebay renews them before that"));
         }
     }
-    let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
+    let origins = config.all_distributions().flat_map(|distribution| &distribution.origins);
     let at_aws = origins.filter(|options| options.protocol.is_signed()).find_map(|origin| {
         let Protocol::S3 { region, .. } = &origin.protocol else { return None };
         origin.address.host.contains(".amazonaws.com").then_some(region)

@@ -41,7 +41,7 @@ fn addresses(config: &Config) -> Checks {
         lines.filter(|line| line.starts_with("forebay_listening{")).any(|line| line.ends_with(&end))
     };
     // Another configuration has other distributions.
-    let is_ours = config.distributions.iter().all(|distribution| {
+    let is_ours = config.all_distributions().all(|distribution| {
         has(format!("forebay_requests_total{{distribution=\"{}\"", distribution.settings.id))
     });
     let peers = config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref());
@@ -120,7 +120,7 @@ fn machine(config: &Config) -> Checks {
         ),
         Some(limit) => checks.good(text(limit)),
     }
-    let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
+    let origins = config.all_distributions().flat_map(|distribution| &distribution.origins);
     let to_origins: usize = origins.map(|origin| origin.max_connections).sum();
     let from_viewers = config.listen.limits.max_connections;
     let connections = from_viewers + to_origins;

@@ -97,7 +97,7 @@ pub(crate) async fn examine(config: &Config, sample: Option<&str>, clock: &Clock
         all.push(cluster::examine(options).await);
     }
     let mut seen: Vec<origin::Options> = Vec::new();
-    for distribution in &config.distributions {
+    for distribution in config.all_distributions() {
         for options in &distribution.origins {
             // An origin shared by several distributions is checked once.
             let same = origin::Options { id: String::new(), ..options.clone() };
@@ -114,7 +114,7 @@ pub(crate) async fn examine(config: &Config, sample: Option<&str>, clock: &Clock
 
 /// The region of the first bucket that receives signed requests.
 fn signed_region(config: &Config) -> Option<&str> {
-    let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
+    let origins = config.all_distributions().flat_map(|distribution| &distribution.origins);
     origins.filter(|options| options.protocol.is_signed()).find_map(|options| {
         match &options.protocol {
             Protocol::S3 { region, .. } => Some(region.as_str()),

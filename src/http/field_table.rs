@@ -5,6 +5,10 @@
 
 use http::HeaderName;
 
+/// How the names of header fields begin that select a staging configuration (Amazon CloudFront API Reference,
+/// `ContinuousDeploymentSingleHeaderConfig`).
+pub const STAGING_PREFIX: &str = "aws-cf-cd-";
+
 /// The treatment of a viewer's request field on its way to an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestField {
@@ -60,6 +64,8 @@ impl RequestField {
             // A CGI application mistakes `Proxy` for its own setting (CVE-2016-5385).
             name if name == "proxy" || name.starts_with("proxy-") => Self::Removed,
             name if is_of_edge(name) || name.starts_with("forebay-") => Self::Removed,
+            // It selects a staging configuration.
+            name if name.starts_with(STAGING_PREFIX) => Self::Removed,
             name if name.starts_with("cloudfront-") => Self::Described,
             _ => Self::ByPolicy,
         }

@@ -41,7 +41,7 @@ pub(super) fn distribution(job: &Job<'_>, document: &Document, alone: bool) -> T
     groups(&mut text, &config, &mut origins);
     behaviors(job, &mut text, &config, &origins);
     logging(job, &config);
-    not_here(&config);
+    not_here(job, &config);
     // Fields around the configuration (ARN, status, ETag) do not matter here.
     job.ledger.tell_unread(&config);
     text
@@ -255,17 +255,23 @@ fn logging(job: &Job<'_>, config: &Node<'_>) {
 }
 
 /// Reports settings that have no meaning outside CloudFront.
-fn not_here(config: &Node<'_>) {
+fn not_here(job: &Job<'_>, config: &Node<'_>) {
     let reference = config.get("CallerReference");
     if reference.is_said() {
         reference.is_exact("not applicable");
     }
     config.drop_each([
         ("AnycastIpListId", "viewers connect to this machine's addresses"),
-        ("ContinuousDeploymentPolicyId", "try a new configuration on another machine"),
-        ("Staging", "staging distributions are not supported"),
         ("TenantConfig", "tenants are not supported"),
     ]);
+    // It is imported by itself.
+    config.get("Staging").read();
+    let policy = config.get("ContinuousDeploymentPolicyId");
+    match policy.text().and_then(|id| job.deployments.get(id)) {
+        Some(None) => policy.is_exact("staging"),
+        Some(Some(reason)) => policy.is_dropped(reason.clone()),
+        None => {}
+    }
     let mode = config.get("ConnectionMode");
     if mode.text().is_some_and(|mode| mode != "direct") {
         mode.is_dropped("tenants are not supported");

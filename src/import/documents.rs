@@ -81,6 +81,7 @@ pub(super) struct Parts {
     pub(super) key_groups: BTreeMap<String, Value>,
     pub(super) public_keys: BTreeMap<String, Value>,
     pub(super) access_controls: BTreeMap<String, Value>,
+    pub(super) deployment_policies: BTreeMap<String, Value>,
     /// The code of CloudFront Functions, by name.
     pub(super) functions: BTreeMap<String, String>,
 }
@@ -152,7 +153,7 @@ fn function_name(file: &str) -> Option<String> {
 impl Parts {
     /// Adds the resource in a document, or each resource of a list. The id of a bare configuration is its file name.
     fn take(&mut self, file: &str, content: &Value) -> bool {
-        let kinds: [(&str, &str, &mut BTreeMap<String, Value>); 6] = [
+        let kinds: [(&str, &str, &mut BTreeMap<String, Value>); 7] = [
             ("CachePolicy", "CachePolicyConfig", &mut self.cache_policies),
             ("OriginRequestPolicy", "OriginRequestPolicyConfig", &mut self.origin_request_policies),
             (
@@ -163,6 +164,11 @@ impl Parts {
             ("KeyGroup", "KeyGroupConfig", &mut self.key_groups),
             ("PublicKey", "PublicKeyConfig", &mut self.public_keys),
             ("OriginAccessControl", "OriginAccessControlConfig", &mut self.access_controls),
+            (
+                "ContinuousDeploymentPolicy",
+                "ContinuousDeploymentPolicyConfig",
+                &mut self.deployment_policies,
+            ),
         ];
         let mut taken = false;
         for (kind, config, known) in kinds {

@@ -14,6 +14,7 @@ mod origin;
 mod policies;
 mod report;
 mod response_headers;
+mod staging;
 mod text;
 
 use std::{
@@ -25,9 +26,10 @@ use std::{
 pub(crate) use documents::DocumentError;
 pub use documents::Documents;
 pub use documents::decode;
-use documents::{Parts, stem};
+use documents::{Document, Parts, stem};
 use report::{Ledger, Node};
 pub(crate) use report::{Note, Report};
+use staging::{Deployment, Staging};
 use text::{Text, quote};
 
 use crate::{
@@ -41,11 +43,16 @@ use crate::{
 pub struct Import {
     /// The text of `forebay.toml`.
     pub toml: String,
+    /// The text of [`STAGING_FILE`], if CloudFront has a staging distribution.
+    pub staging: Option<String>,
     /// How each setting was carried over.
     pub report: Report,
     /// The configuration, if the file has no faults.
     pub config: Option<Config>,
 }
+
+/// The name of the file for a staging configuration, beside the other one.
+pub const STAGING_FILE: &str = "staging.toml";
 
 /// How TLS is terminated, which CloudFront's documents do not show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +71,8 @@ struct Job<'a> {
     parts: &'a Parts,
     ledger: &'a Ledger,
     tls: &'a Tls,
+    /// The ids of continuous deployment policies, each with the reason why it is not carried over, or none.
+    deployments: &'a BTreeMap<String, Option<String>>,
     shared: RefCell<Shared>,
 }
 
@@ -96,15 +105,34 @@ enum Need {
 /// Builds a configuration from documents.
 #[must_use]
 pub fn import(documents: &Documents, tls: &Tls) -> Import {
+    let Deployment { primary, staging, policies } = Deployment::of(documents);
+    let parts = &documents.parts;
+    let lines = staging.as_ref().map(|staging| &staging.lines);
+    let mut imported = side(parts, &primary, tls, &policies, lines);
+    if let Some(Staging { document, place, .. }) = &staging {
+        let staged = primary.iter().enumerate();
+        let staged: Vec<&Document> =
+            staged.map(|(index, own)| if index == *place { document } else { *own }).collect();
+        imported.stage(side(parts, &staged, tls, &policies, None));
+    }
+    imported
+}
+
+/// Builds one configuration. `staging` has the lines that select requests for another one.
+fn side(
+    parts: &Parts,
+    documents: &[&Document],
+    tls: &Tls,
+    deployments: &BTreeMap<String, Option<String>>,
+    staging: Option<&Text>,
+) -> Import {
     let ledger = Ledger::default();
-    let job = Job { parts: &documents.parts, ledger: &ledger, tls, shared: RefCell::default() };
-    let alone = documents.distributions.len() == 1;
-    let distributions: Vec<Text> = documents
-        .distributions
-        .iter()
-        .map(|document| distribution::distribution(&job, document, alone))
-        .collect();
-    let mut text = job.preamble();
+    let job = Job { parts, ledger: &ledger, tls, deployments, shared: RefCell::default() };
+    let alone = documents.len() == 1;
+    let distributions = documents.iter();
+    let distributions: Vec<Text> =
+        distributions.map(|document| distribution::distribution(&job, document, alone)).collect();
+    let mut text = job.preamble(staging);
     for part in job.shared.take().into_texts().iter().chain(&distributions) {
         text.append(part);
     }
@@ -125,7 +153,30 @@ pub fn import(documents: &Documents, tls: &Tls) -> Import {
             None
         }
     };
-    Import { toml, report, config }
+    Import { toml, staging: None, report, config }
+}
+
+impl Import {
+    /// Adds a staging configuration, and what its report says beyond this one.
+    fn stage(&mut self, staged: Self) {
+        let Report { exact, different, dropped, to_do } = staged.report;
+        let own = &mut self.report;
+        for (own, notes) in
+            [(&mut own.exact, exact), (&mut own.different, different), (&mut own.dropped, dropped)]
+        {
+            let new = notes.into_iter().filter(|note| !own.contains(note)).collect::<Vec<_>>();
+            let named = |Note { path, text }| Note { path: format!("staging: {path}"), text };
+            own.extend(new.into_iter().map(named));
+        }
+        let new: Vec<String> = to_do.into_iter().filter(|line| !own.to_do.contains(line)).collect();
+        own.to_do.extend(new.into_iter().map(|line| format!("staging: {line}")));
+        if let (Some(config), Some(staged)) = (&mut self.config, staged.config)
+            && let Err(reason) = config.stage(staged)
+        {
+            self.report.to_do.push(format!("fix the staging configuration: {reason}"));
+        }
+        self.staging = Some(staged.toml);
+    }
 }
 
 /// Notes on behaviors whose origins may set cookies in cached responses.
@@ -150,7 +201,7 @@ fn cookie_notes(distribution: &DistributionOptions) -> Vec<Note> {
 
 impl Job<'_> {
     /// The text before all distributions.
-    fn preamble(&self) -> Text {
+    fn preamble(&self, staging: Option<&Text>) -> Text {
         let shared = self.shared.borrow();
         let mut text = Text::default();
         text.comment("Imported from CloudFront. `forebay check --config` reports errors; `forebay doctor --config` checks buckets, credentials and certificates.");
@@ -170,6 +221,14 @@ impl Job<'_> {
                 text.comment("https = \"[::]:8443\"");
                 text.comment("tls = [{ certificate = \"certificate.pem\", key = \"key.pem\" }]");
             }
+        }
+        if let Some(lines) = staging {
+            text.remark(
+                "A part of the requests is served by another configuration: see docs/staging.md.",
+            );
+            text.push("[staging]");
+            text.line("file", quote(STAGING_FILE));
+            text.append_lines(lines);
         }
         if shared.needs.contains(&Need::Log) {
             text.heading("[access_log]");

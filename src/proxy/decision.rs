@@ -212,7 +212,7 @@ impl Edge {
     ) -> Decision {
         let request = &incoming.request;
         let route = content.framing.map_err(Rejection::Framing);
-        let route = match route.and_then(|()| Route::of(rules, request)) {
+        let route = match route.and_then(|()| Route::of(rules, incoming)) {
             Ok(route) => route,
             Err(rejection) => return self.refused(rejection, request, None, None),
         };

@@ -140,9 +140,10 @@ impl Exchange {
                 let at = self.incoming.at;
                 let make = |fields: &mut HeaderMap| {
                     head.write(fields, identity, at);
-                    match marks.headers_policy {
-                        Some(_) => marks.apply(fields),
-                        None => marks.write(fields),
+                    if marks.change_fields() {
+                        marks.apply(fields);
+                    } else {
+                        marks.write(fields);
                     }
                 };
                 match marks.plain_hit(&head, distribution.as_deref()) {
@@ -197,7 +198,7 @@ impl Exchange {
         let at = self.incoming.at;
         let make = |text: &mut Vec<u8>| {
             append_status_line(head.status(), text);
-            if marks.headers_policy.is_none() {
+            if !marks.change_fields() {
                 head.write(text, identity, at);
                 marks.write(text);
                 return is_detailed.then(|| Shown::of_stored(head, length));
@@ -251,7 +252,9 @@ impl Exchange {
     ) -> Marks<'a> {
         let info =
             ResponseInfo { result, timing, id: self.incoming.id, identity, watch: self.watch };
-        Marks { headers_policy, info, report, version: self.incoming.request.version }
+        let version = self.incoming.request.version;
+        let cookie = self.incoming.side.cookie.clone();
+        Marks { headers_policy, cookie, info, report, version }
     }
 
     /// Records that `sent` of `length` bytes are sent.

@@ -42,10 +42,9 @@ impl Edge {
         connection: &Arc<Connection>,
     ) -> Explanation {
         let (now, rules) = (self.clock.now(), self.rules());
-        let incoming = IncomingRequest {
-            counts: false,
-            ..IncomingRequest::new(&rules, connection, request, now)
-        };
+        let incoming = IncomingRequest::new(&rules, connection, request, now);
+        let side = incoming.side.without_chance();
+        let incoming = IncomingRequest { counts: false, side, ..incoming };
         self.explain_incoming(&rules, &incoming).await
     }
 
@@ -57,7 +56,7 @@ impl Edge {
         let request = &incoming.request;
         let framing = framing::check(&request.headers, request.version);
         let framing = framing.map_err(Rejection::Framing);
-        let route = match framing.and_then(|()| Route::of(rules, request)) {
+        let route = match framing.and_then(|()| Route::of(rules, incoming)) {
             Ok(route) => route,
             Err(rejection) => return rejected(rules, rejection, None, incoming),
         };

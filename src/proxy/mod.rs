@@ -29,11 +29,13 @@ pub use context::Edge;
 pub(crate) use decision::Decided;
 pub(crate) use explanation::{Explanation, OriginError, StoredSummary};
 pub(crate) use fast_path::FastHit;
+pub(crate) use request::distribution::staged_id;
 pub use request::{
     connection::{Cipher, Connection},
     custom_error::{ErrorPage, REPLACEABLE},
     exchange_tracker::ExchangeTracker,
     routing::{Distribution, Hosts, Rules, Settings},
+    staging::{Staging, StagingOptions, Stickiness},
     steps::{Counter, Steps},
 };
 pub(crate) use response::identity::Identity;

@@ -65,7 +65,7 @@ impl Edge {
         let Some(peers) = &self.peers else { return refusal() };
         let Some(asked) = PeerRequest::take(&mut parts.headers) else { return refusal() };
         let rules = self.rules.load_full();
-        let Some(distribution) = rules.hosts.by_id(&asked.distribution) else { return refusal() };
+        let Some(distribution) = rules.by_id(&asked.distribution) else { return refusal() };
         if !matches!(parts.method, Method::GET | Method::HEAD)
             || asked.configuration != peers.cluster().configuration()
             || !peers.cluster().has_applied(&asked.applied).await

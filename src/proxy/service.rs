@@ -175,8 +175,7 @@ impl Edge {
         let rules = self.rules.load();
         self.metrics.refused(detail);
         let incoming = IncomingRequest::new(&rules, connection, request, self.clock.now());
-        let distribution =
-            Route::of(&rules, &incoming.request).ok().map(|route| route.distribution);
+        let distribution = Route::of(&rules, &incoming).ok().map(|route| route.distribution);
         let distribution = distribution.cloned();
         let mut exchange = Exchange::immediate(self, incoming, Stopwatch::start());
         if let Some(distribution) = &distribution {

@@ -16,7 +16,7 @@ use crate::{
 /// for a missing object. `None` if nothing is signed (Amazon S3 User Guide, "Actions, resources, and condition keys").
 #[must_use]
 pub(crate) fn reading_policy(config: &Config) -> Option<Value> {
-    let origins = config.distributions.iter().flat_map(|distribution| &distribution.origins);
+    let origins = config.all_distributions().flat_map(|distribution| &distribution.origins);
     let (mut objects, mut buckets) = (BTreeSet::new(), BTreeSet::new());
     for signed in origins.filter_map(Signed::of) {
         let (bucket, prefix) = signed.arn();
@@ -25,7 +25,7 @@ pub(crate) fn reading_policy(config: &Config) -> Option<Value> {
         buckets.insert(bucket);
     }
     let mut behaviors =
-        config.distributions.iter().flat_map(|distribution| distribution.settings.behaviors.all());
+        config.all_distributions().flat_map(|distribution| distribution.settings.behaviors.all());
     let reads_versions = behaviors.any(|behavior| {
         behavior.path_form == PathForm::Key && behavior.forward.query.lists("versionId")
     });

@@ -36,7 +36,8 @@ fn distributions_become_configurations() {
     let folder = tempfile::tempdir().expect("folder");
     for case in cases {
         let name = case.file_name().expect("name").to_string_lossy().into_owned();
-        let output = folder.path().join(format!("{name}.toml"));
+        let output = folder.path().join(&name).join("forebay.toml");
+        fs::create_dir(folder.path().join(&name)).expect("a directory");
         let mut program = Command::new(env!("CARGO_BIN_EXE_forebay"));
         let run = program.args(["import", "cloudfront"]).arg(&case).arg("--output").arg(&output);
         let run = run.output().expect("run");
@@ -45,6 +46,11 @@ fn distributions_become_configurations() {
         let toml = fs::read_to_string(&output).expect("file");
         assert_golden(&case.join("forebay.toml"), &toml);
         assert_golden(&case.join("report.txt"), &report);
+        let staging = fs::read_to_string(output.with_file_name("staging.toml")).ok();
+        if let Some(staging) = &staging {
+            assert_golden(&case.join("staging.toml"), staging);
+        }
+        assert_eq!(staging.is_some(), toml.contains("[staging]"), "{name}");
         let serves = Config::compile("forebay.toml", &toml, Path::new("")).is_ok();
         let is_complete = !report.contains("To do before serving");
         assert_eq!(run.status.success(), is_complete, "{name}");
@@ -440,4 +446,61 @@ fn settings_of_an_unexpected_shape_close() {
     }
     let unknown = imported(|config| config["AccessGate"] = serde_json::json!({"Enabled": true}));
     assert!(unknown.report.to_do.iter().any(|line| line.contains("AccessGate")));
+}
+
+/// What a policy for continuous deployment needs, and says.
+#[test]
+fn a_staging_distribution_becomes_a_staging_configuration() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/import/staging");
+    let read = |name: &str| {
+        let text = fs::read_to_string(case.join(format!("{name}.json"))).expect("a document");
+        serde_json::from_str::<Value>(&text).expect("JSON")
+    };
+    let [primary, staged, policy] =
+        ["E2EXAMPLE12345", "E3STAGING12345", "deployment-policy"].map(read);
+    let with = |documents: &[&Value]| {
+        let named = documents.iter().enumerate();
+        let files: Vec<(String, String)> = named
+            .map(|(number, document)| (format!("{number}.json"), document.to_string()))
+            .collect();
+        import(&Documents::read(&files).expect("documents"), &Tls::Before)
+    };
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut changed = policy.clone();
+        change(&mut changed["ContinuousDeploymentPolicy"]["ContinuousDeploymentPolicyConfig"]);
+        changed
+    };
+    let header = changed(&|policy| {
+        let config = serde_json::json!({ "Header": "aws-cf-cd-a", "Value": "b" });
+        policy["TrafficConfig"] =
+            serde_json::json!({ "Type": "SingleHeader", "SingleHeaderConfig": config });
+    });
+    let import = with(&[&primary, &staged, &header]);
+    assert!(
+        import
+            .toml
+            .contains("[staging]\nfile = \"staging.toml\"\nheader = { aws-cf-cd-a = \"b\" }\n")
+    );
+    assert!(import.staging.is_some() && import.config.expect("a configuration").staging.is_some());
+    let disabled = changed(&|policy| policy["Enabled"] = false.into());
+    let strange = changed(&|policy| policy["TrafficConfig"]["Type"] = "Other".into());
+    for (documents, reason) in [
+        (
+            &[&primary][..],
+            "its document is missing: run `aws cloudfront get-continuous-deployment-policy",
+        ),
+        (&[&primary, &staged], "its document is missing"),
+        (
+            &[&primary, &policy],
+            "the document of the staging distribution d2staging.cloudfront.net is missing",
+        ),
+        (&[&primary, &staged, &disabled], "the policy is disabled"),
+        (&[&primary, &staged, &strange], "the policy selects requests in an unknown way"),
+    ] {
+        let import = with(documents);
+        assert!(import.staging.is_none() && !import.toml.contains("[staging]"));
+        let dropped = serde_json::to_string(&import.report.dropped).expect("JSON");
+        assert!(dropped.contains(reason), "{reason}: {dropped}");
+        assert_eq!(import.config.expect("a configuration").distributions.len(), 1);
+    }
 }

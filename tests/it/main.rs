@@ -38,6 +38,7 @@ mod retries;
 mod serving;
 mod sharing;
 mod signing;
+mod staging;
 mod support;
 mod troubles;
 mod tunnels;

@@ -196,6 +196,7 @@ class Docs(unittest.TestCase):
         expected = {
             "forebay doctor": "No problems found.",
             "forebay check": "no errors",
+            "forebay promote": "promoted staging.toml: all requests use it",
             "forebay reload": "the new configuration is in effect",
             "forebay health": "ready",
             "forebay import": "Wrote imported.toml.",
@@ -218,6 +219,11 @@ class Docs(unittest.TestCase):
             fields[:4], fields[5], fields[7:9], fields[30] = ["2026-11-25", "01:02:03", "X", "500"], "GET", ["/a.jpg", "200"], "400"
             (self.folder / "cloudfront-logs/E1.log").write_text("\t".join(fields) + "\n")
             self.assertIn("1 requests for 1 objects of 400 B together", self.shell(line))
+        elif line == "cp forebay.toml staging.toml":
+            self.shell(line)
+            (block,) = blocks("docs/staging.md", "toml")
+            file = self.folder / "forebay.toml"
+            file.write_text(f"{file.read_text()}\n{block}")
         elif line.startswith("htpasswd"):
             self.htpasswd(line)
         elif line.startswith("forebay logs"):

@@ -399,7 +399,7 @@ origin_request_policy = "language"
     let distribution = Distribution::new(options.settings, origins, None, metrics);
     let mut hosts = Hosts::default();
     hosts.add(&Arc::new(distribution), &options.aliases);
-    Rules::new(hosts, Networks::default(), None)
+    Rules::new(hosts, None, Networks::default(), None)
 }
 
 fn number(name: &str) -> Option<u64> {

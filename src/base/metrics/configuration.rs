@@ -19,6 +19,7 @@ pub(crate) struct ConfigurationMetrics {
     last_reload_successful: Gauge,
     last_reload_success: Gauge,
     certificate_expiry: Family<CertificateLabel, Gauge>,
+    staging: Gauge,
 }
 
 impl ConfigurationMetrics {
@@ -34,6 +35,11 @@ impl ConfigurationMetrics {
             Unit::Seconds,
             self.last_reload_success.clone(),
         );
+        registry.register(
+            "staging_active",
+            "Whether a staging configuration serves a part of the requests",
+            self.staging.clone(),
+        );
         registry.register_with_unit(
             "certificate_expiry_timestamp",
             "When a certificate expires, since 1970",
@@ -48,6 +54,11 @@ impl ConfigurationMetrics {
         if let Some(at) = at {
             self.last_reload_success.set(seconds(at));
         }
+    }
+
+    /// Records whether a staging configuration serves requests.
+    pub(crate) fn set_staging(&self, is_active: bool) {
+        self.staging.set(i64::from(is_active));
     }
 
     /// Replaces the certificates and the times when they expire.

@@ -29,6 +29,12 @@ impl Section<'_> {
         fits
     }
 
+    /// A share of a whole, at most `max`.
+    pub(in crate::config) fn share(&self, key: &'static str, max: f64) -> Option<f64> {
+        let expected = format!("expected a number from 0 to {max}");
+        self.decimal(key, 0.0..=max, ("share from 0 to 1", "a possible share", &expected))
+    }
+
     /// A number from 0 to 100.
     pub(in crate::config) fn percent(&self, key: &'static str) -> Option<f64> {
         self.decimal(

@@ -159,6 +159,7 @@ function showState(overview, metrics) {
     ["Ready", readiness.ready ? "yes" : "no", !readiness.ready], ["Credentials", readiness.credentials, readiness.credentials === "missing"],
     ["AWS credentials", [overview.credentials_source && `from ${overview.credentials_source}`, overview.credentials_expiry && expires(overview.credentials_expiry / 1000)].filter(Boolean).join(", ") || null],
     ["Last reload", value("forebay_config_last_reload_successful") === 0 ? "failed" : "succeeded", value("forebay_config_last_reload_successful") === 0],
+    ...(overview.staging ? [["Staging", overview.staging.has_ended ? "ended: more of its requests failed" : `${percent(overview.staging.weight, 1)} of requests`, overview.staging.has_ended]] : []),
     ["Workers", count(overview.workers)], ["Connections", count(value("forebay_connections") ?? 0)],
     ["Resident memory", binary(value("process_resident_memory_bytes") ?? 0)],
     ["Open files", `${count(value("process_open_fds") ?? 0)} of ${count(value("process_max_fds") ?? 0)}`],

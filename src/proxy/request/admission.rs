@@ -263,9 +263,11 @@ pub(crate) struct Route<'a> {
 
 impl<'a> Route<'a> {
     /// Routes a request by its host, then by its path.
-    pub(crate) fn of(rules: &'a Rules, request: &'a Parts) -> Result<Self, Rejection> {
+    pub(crate) fn of(rules: &'a Rules, incoming: &'a IncomingRequest) -> Result<Self, Rejection> {
+        let request = &incoming.request;
         let host = authority(request).and_then(host).ok_or(Rejection::BadHost)?;
-        let distribution = rules.hosts.select(host).ok_or(Rejection::UnknownHost)?;
+        let distribution =
+            rules.hosts_of(&incoming.side).select(host).ok_or(Rejection::UnknownHost)?;
         let target = distribution.route(request.uri.path());
         Ok(Self { distribution, host, target })
     }

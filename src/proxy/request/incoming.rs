@@ -7,6 +7,7 @@ use http::{HeaderValue, request::Parts};
 use super::{
     connection::Connection,
     routing::Rules,
+    staging::Side,
     viewer::{self, Viewer, X_FORWARDED_FOR},
 };
 use crate::{
@@ -29,6 +30,8 @@ pub(crate) struct IncomingRequest {
     pub(crate) forwarded_for: Option<HeaderValue>,
     /// Whether the request counts against rate limits.
     pub(crate) counts: bool,
+    /// Whether the staging configuration serves it.
+    pub(crate) side: Side,
     /// Its trace, if it is traced. That is decided when its exchange begins.
     pub(crate) trace: Option<Arc<Trace>>,
 }
@@ -43,7 +46,9 @@ impl IncomingRequest {
         let viewer = Viewer::of(&rules.trusted_proxies, connection, &request.headers);
         // Measure the head before adding headers.
         let head_length = head_length(&request);
-        let is_described = rules.describe_viewers(&request);
+        let staging = rules.staging.as_ref();
+        let side = staging.map(|staging| staging.select(&mut request, at)).unwrap_or_default();
+        let is_described = rules.describe_viewers(&side, &request);
         let forwarded_for =
             is_described.then(|| request.headers.get(X_FORWARDED_FOR).cloned()).flatten();
         if is_described {
@@ -60,6 +65,7 @@ impl IncomingRequest {
             is_described,
             forwarded_for,
             counts: true,
+            side,
             trace: None,
         }
     }

@@ -1,25 +1,20 @@
 //! The active rules: the distributions, their hosts and their settings.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::Arc;
+
+use http::{request::Parts, uri::Authority};
+
+use super::{
+    distribution::staged_id,
+    staging::{Side, Staging},
 };
-
-use http::{HeaderValue, request::Parts, uri::Authority};
-
-use super::{custom_error::ErrorPage, hints::Hints};
+pub use super::{
+    distribution::{Distribution, Settings},
+    hosts::Hosts,
+};
 use crate::{
-    access::restrict::{Addresses, Countries, Geography, Networks, RateLimits},
-    base::metrics::Served,
-    behavior::{Behavior, Behaviors, SecurityPolicy},
-    cache::key::{CanonicalPath, PathError, PathForm, PlainPath},
+    access::restrict::{Geography, Networks},
     http::authority::{authority, host},
-    origin::Group,
-    proxy::response::identity::Identity,
 };
 
 /// An immutable set of rules. A request keeps the set it started with.
@@ -33,6 +28,8 @@ pub struct Rules {
     pub geography: Option<Arc<Geography>>,
     /// The port of HTTPS, unless it is off or on its default port.
     pub https_port: Option<u16>,
+    /// The configuration that serves a part of the requests instead, if there is one.
+    pub staging: Option<Staging>,
     /// Whether any distribution sends its origins the edge's headers that describe the viewer.
     describes_viewers: bool,
 }
@@ -40,9 +37,51 @@ pub struct Rules {
 impl Rules {
     /// Rules for these hosts.
     #[must_use]
-    pub fn new(hosts: Hosts, trusted_proxies: Networks, geography: Option<Arc<Geography>>) -> Self {
-        let describes_viewers = hosts.all().iter().any(|d| d.describes_viewers());
-        Self { hosts, trusted_proxies, geography, https_port: None, describes_viewers }
+    pub fn new(
+        hosts: Hosts,
+        staging: Option<Staging>,
+        trusted_proxies: Networks,
+        geography: Option<Arc<Geography>>,
+    ) -> Self {
+        let https_port = None;
+        let rules = Self {
+            hosts,
+            trusted_proxies,
+            geography,
+            https_port,
+            staging,
+            describes_viewers: false,
+        };
+        let describes_viewers = rules.all().any(|distribution| distribution.describes_viewers());
+        Self { describes_viewers, ..rules }
+    }
+
+    /// The distributions of one side by host.
+    pub(crate) fn hosts_of(&self, side: &Side) -> &Hosts {
+        let staging = self.staging.as_ref().filter(|_| side.is_staged);
+        staging.map_or(&self.hosts, |staging| &staging.hosts)
+    }
+
+    /// All distributions, also those of staging.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Distribution>> {
+        self.with_aliases().map(|(distribution, _)| distribution)
+    }
+
+    /// All distributions with their aliases, also those of staging.
+    pub(crate) fn with_aliases(&self) -> impl Iterator<Item = (&Arc<Distribution>, &[String])> {
+        let staged = self.staging.iter().flat_map(|staging| staging.hosts.with_aliases());
+        self.hosts.with_aliases().chain(staged)
+    }
+
+    /// The distribution with this id, which may be one of staging.
+    pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<Distribution>> {
+        let staged = || self.staging.as_ref().and_then(|staging| staging.hosts.by_id(id));
+        self.hosts.by_id(id).or_else(staged)
+    }
+
+    /// The distribution that serves a part of the requests to another one instead.
+    pub(crate) fn staged(&self, id: &str) -> Option<&Arc<Distribution>> {
+        self.staging.as_ref()?.hosts.by_id(&staged_id(id))
     }
 
     /// The port that an HTTPS URL for the viewer must name. A viewer that used the default port of HTTP reached
@@ -59,7 +98,7 @@ impl Rules {
         distribution: &Arc<Distribution>,
         authority: &str,
     ) -> Vec<(&'static str, String)> {
-        let aliases = self.hosts.with_aliases();
+        let aliases = self.with_aliases();
         let own = aliases.filter(|(known, _)| Arc::ptr_eq(known, distribution));
         let names = own.flat_map(|(_, aliases)| aliases).filter(|alias| !alias.contains('*'));
         let without_port = host(authority).filter(|host| *host != authority);
@@ -68,270 +107,11 @@ impl Rules {
     }
 
     /// Whether the request's distribution sends its origins the edge's headers that describe the viewer.
-    pub(crate) fn describe_viewers(&self, request: &Parts) -> bool {
+    pub(crate) fn describe_viewers(&self, side: &Side, request: &Parts) -> bool {
         self.describes_viewers
             && authority(request)
                 .and_then(host)
-                .and_then(|host| self.hosts.select(host))
+                .and_then(|host| self.hosts_of(side).select(host))
                 .is_some_and(|distribution| distribution.describes_viewers())
-    }
-}
-
-/// The configuration of a distribution.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The prefix of its cache keys, and its name in logs and metrics.
-    pub id: Arc<str>,
-    /// The CloudFront distribution in which invalidations are also created.
-    pub fan_out: Option<String>,
-    /// The object served for `/`, without a leading slash.
-    pub default_root_object: Option<String>,
-    /// The object appended to every path with a trailing slash, without a leading slash.
-    pub index_document: Option<String>,
-    /// `http` or `https`, if the scheme that viewers see differs from that of their connections to Forebay.
-    pub public_scheme: Option<String>,
-    /// The headers that identify the server in its responses.
-    pub identity: Identity,
-    /// Custom error pages.
-    pub error_pages: Vec<ErrorPage>,
-    /// The client addresses that it serves.
-    pub addresses: Addresses,
-    /// The countries that it serves.
-    pub countries: Option<Countries>,
-    /// The TLS security policy for viewers.
-    pub security: SecurityPolicy,
-    /// What viewers over TCP learn about HTTP/3, if there is any.
-    pub alt_svc: Option<HeaderValue>,
-    /// The cache behaviors by path pattern.
-    pub behaviors: Behaviors,
-}
-
-/// One distribution, ready to serve.
-#[derive(Debug)]
-pub struct Distribution {
-    /// Its configuration.
-    pub settings: Settings,
-    /// Origins and origin groups, indexed by the behaviors.
-    pub origins: Vec<Arc<Group>>,
-    /// Rate limits.
-    pub limits: Option<Arc<RateLimits>>,
-    /// Counters.
-    pub metrics: Arc<Served>,
-    /// Hints to the operator.
-    pub(crate) hints: Hints,
-    /// A number unique among all distributions, across reloads.
-    pub(crate) serial: u64,
-}
-
-impl Distribution {
-    /// Creates a distribution.
-    #[must_use]
-    pub fn new(
-        settings: Settings,
-        origins: Vec<Arc<Group>>,
-        limits: Option<Arc<RateLimits>>,
-        metrics: Arc<Served>,
-    ) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { settings, origins, limits, metrics, hints: Hints::default(), serial }
-    }
-
-    fn describes_viewers(&self) -> bool {
-        self.settings.behaviors.all().any(|behavior| {
-            behavior.forward.headers.describe_viewers()
-                || behavior.rules.as_ref().is_some_and(|rules| rules.reads_descriptions())
-        })
-    }
-
-    /// Whether stored responses have cache tags.
-    #[must_use]
-    pub fn reads_tags(&self) -> bool {
-        let mut origins = self.origins.iter().flat_map(|group| group.members());
-        origins.any(|origin| origin.options().cache_tag_header.is_some())
-    }
-
-    /// Whether responses for a path can be stored, by its own behavior or by one whose rules may rewrite to it.
-    #[must_use]
-    pub fn stores(&self, path: &str) -> bool {
-        let is_caching = |behavior: &Behavior| !behavior.cache_policy.caching.ttl.is_disabled();
-        let rewrites =
-            |behavior: &Behavior| behavior.rules.as_ref().is_some_and(|rules| rules.has_rewrites());
-        let mut others = self.settings.behaviors.all();
-        is_caching(self.settings.behaviors.select(path))
-            || others.any(|behavior| is_caching(behavior) && rewrites(behavior))
-    }
-
-    /// Resolves the path of a request and selects its behavior.
-    ///
-    /// # Errors
-    /// If the path is invalid, or an origin could read it as a path of another behavior.
-    pub fn route<'a>(
-        &self,
-        raw: &'a str,
-    ) -> Result<(CanonicalPath<'a>, &Arc<Behavior>), PathError> {
-        let behaviors = &self.settings.behaviors;
-        if let Some(plain) = PlainPath::of(raw) {
-            let in_form = |form| self.with_index(CanonicalPath::of_plain(plain, form));
-            // Patterns match decoded text, and a key is decoded.
-            let key = in_form(PathForm::Key);
-            let behavior = behaviors.select(key.as_str());
-            return match behavior.path_form {
-                PathForm::Key => Ok((key, behavior)),
-                PathForm::Uri => Ok((in_form(PathForm::Uri), behavior)),
-            };
-        }
-        let resolve = |form| CanonicalPath::resolve(raw, form).map(|path| self.with_index(path));
-        let (key, uri) = (resolve(PathForm::Key), resolve(PathForm::Uri));
-        // A path that is valid in one form only can still belong to a behavior of that form.
-        let (for_keys, for_uris) = match (&key, &uri) {
-            (Ok(key), Ok(uri)) => (key, uri),
-            (Ok(only), Err(_)) | (Err(_), Ok(only)) => (only, only),
-            (Err(error), Err(_)) => return Err(*error),
-        };
-        let behavior = behaviors.select_spelled(&for_keys.for_patterns(), &for_uris.for_patterns());
-        let path = match behavior.path_form {
-            PathForm::Key => key?,
-            PathForm::Uri => uri?,
-        };
-        if !Arc::ptr_eq(behaviors.select(&path.generous()), behavior) {
-            return Err(PathError::Ambiguous);
-        }
-        Ok((path, behavior))
-    }
-
-    /// Whether a path that a rule of `behavior` has made belongs to another behavior.
-    pub(crate) fn is_of_another(&self, behavior: &Arc<Behavior>, path: &CanonicalPath<'_>) -> bool {
-        self.readings(path).iter().any(|selected| !Arc::ptr_eq(selected, behavior))
-    }
-
-    /// Whether a path that a rule of `behavior` has made belongs to another behavior, which is protected.
-    pub(crate) fn protects_from(&self, behavior: &Arc<Behavior>, path: &CanonicalPath<'_>) -> bool {
-        let mut readings = self.readings(path).into_iter();
-        readings.any(|selected| !Arc::ptr_eq(selected, behavior) && selected.is_protected())
-    }
-
-    /// The behaviors that a path may belong to, as it is written and as the most generous origin reads it.
-    fn readings(&self, path: &CanonicalPath<'_>) -> [&Arc<Behavior>; 2] {
-        [path.for_patterns(), path.generous()].map(|text| self.settings.behaviors.select(&text))
-    }
-
-    /// The generous readings of a path, which purges compare: one for each path form that the distribution's behaviors use, and
-    /// that of the index document if the path is a folder. With `is_exact`, also those of the paths that rules rewrite it to.
-    ///
-    /// # Errors
-    /// If none of its origins could serve the path.
-    pub fn purge_paths(&self, raw: &str, is_exact: bool) -> Result<Vec<String>, PathError> {
-        let mut paths: Vec<String> = Vec::new();
-        let mut refused = None;
-        for behavior in self.settings.behaviors.all() {
-            let path = match CanonicalPath::resolve(raw, behavior.path_form) {
-                Ok(path) => path,
-                Err(error) => {
-                    refused = Some(error);
-                    continue;
-                }
-            };
-            // A folder's URL also means its index document.
-            let indexed = self.with_index(path.clone());
-            let is_own = |path: &CanonicalPath<'_>| {
-                self.readings(path).iter().any(|selected| Arc::ptr_eq(selected, behavior))
-            };
-            let rules = behavior.rules.as_ref().filter(|_| is_exact);
-            let rules = rules.filter(|_| is_own(&path) || is_own(&indexed));
-            let rewritten =
-                rules.map(|rules| rules.rewritten(&path.for_patterns(), behavior.path_form));
-            let rewritten = rewritten.into_iter().flatten().filter_map(|url| {
-                let path = CanonicalPath::resolve(&url, behavior.path_form).ok()?;
-                Some(self.with_index(path).generous().into_owned())
-            });
-            let own = [path.generous(), indexed.generous()].map(Cow::into_owned);
-            for path in own.into_iter().chain(rewritten) {
-                if !paths.contains(&path) {
-                    paths.push(path);
-                }
-            }
-        }
-        refused.filter(|_| paths.is_empty()).map_or(Ok(paths), Err)
-    }
-
-    /// The path of the index document, if `path` is a folder and an index document is configured.
-    pub(crate) fn with_index<'a>(&self, path: CanonicalPath<'a>) -> CanonicalPath<'a> {
-        let Settings { default_root_object, index_document, .. } = &self.settings;
-        let root = default_root_object.as_ref().filter(|_| path.is_root());
-        let index = index_document.as_ref().filter(|_| path.as_str().ends_with('/'));
-        match root.or(index) {
-            Some(object) => path.append(object),
-            None => path,
-        }
-    }
-}
-
-/// Distributions by alias.
-#[derive(Debug, Default)]
-pub struct Hosts {
-    exact: HashMap<String, Arc<Distribution>>,
-    /// Wildcard aliases: `*.example.com` is under `example.com`.
-    wildcard: HashMap<String, Arc<Distribution>>,
-    any: Option<Arc<Distribution>>,
-    all: Vec<Arc<Distribution>>,
-    /// The aliases of each distribution in `all`.
-    aliases: Vec<Vec<String>>,
-}
-
-impl Hosts {
-    /// Adds a distribution under its aliases: host names, `*.` and a host name, or `*`.
-    pub fn add(&mut self, distribution: &Arc<Distribution>, aliases: &[String]) {
-        for alias in aliases {
-            let alias = alias.to_ascii_lowercase();
-            match alias.strip_prefix("*.") {
-                _ if alias == "*" => self.any = Some(Arc::clone(distribution)),
-                Some(domain) => {
-                    self.wildcard.insert(domain.to_owned(), Arc::clone(distribution));
-                }
-                None => {
-                    self.exact.insert(alias, Arc::clone(distribution));
-                }
-            }
-        }
-        self.all.push(Arc::clone(distribution));
-        self.aliases.push(aliases.to_vec());
-    }
-
-    /// All distributions with their aliases, in the order of the configuration.
-    pub fn with_aliases(&self) -> impl Iterator<Item = (&Arc<Distribution>, &[String])> {
-        self.all.iter().zip(self.aliases.iter().map(Vec::as_slice))
-    }
-
-    /// The distribution for a host (without port): an exact alias before a wildcard before `*`.
-    #[must_use]
-    pub fn select(&self, host: &str) -> Option<&Arc<Distribution>> {
-        if self.exact.is_empty() && self.wildcard.is_empty() {
-            return self.any.as_ref();
-        }
-        let lowered;
-        let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            lowered = host.to_ascii_lowercase();
-            lowered.as_str()
-        } else {
-            host
-        };
-        let wildcard = || {
-            let domains = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
-            domains.into_iter().find_map(|domain| self.wildcard.get(domain))
-        };
-        self.exact.get(host).or_else(wildcard).or(self.any.as_ref())
-    }
-
-    /// The distribution with this id.
-    #[must_use]
-    pub fn by_id(&self, id: &str) -> Option<&Arc<Distribution>> {
-        self.all.iter().find(|distribution| &*distribution.settings.id == id)
-    }
-
-    /// All distributions, in the order of the configuration.
-    #[must_use]
-    pub fn all(&self) -> &[Arc<Distribution>] {
-        &self.all
     }
 }

@@ -136,8 +136,17 @@ cache_policy = "{policy}"
     }
 
     pub(crate) fn with_credentials(text: &str, credentials: Arc<Credentials>) -> Self {
-        let config = Config::compile("test.toml", text, Path::new(""));
-        let config = config.map_err(miette::Report::new).expect("no faults");
+        Self::of_config(compile(text), credentials)
+    }
+
+    /// An edge with a second configuration for a part of the requests.
+    pub(crate) fn staged(text: &str, staged: &str) -> Self {
+        let mut config = compile(text);
+        config.stage(compile(staged)).expect("a staging configuration");
+        Self::of_config(config, Credentials::new())
+    }
+
+    fn of_config(config: Config, credentials: Arc<Credentials>) -> Self {
         let clock = Clock::manual(Clock::system().now());
         let source = CredentialSource::Given(Arc::clone(&credentials));
         let running = app::start(config, clock.clone(), source).expect("started");
@@ -184,4 +193,10 @@ cache_policy = "{policy}"
         let waited = tokio::time::timeout(PATIENCE, wait).await;
         assert!(waited.is_ok(), "no {line} in {}", self.metrics().await);
     }
+}
+
+/// Compiles a configuration without faults.
+pub(crate) fn compile(text: &str) -> Config {
+    let config = Config::compile("test.toml", text, Path::new(""));
+    config.map_err(miette::Report::new).expect("no faults")
 }
