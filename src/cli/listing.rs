@@ -106,7 +106,7 @@ impl<'a> Selection<'a> {
 }
 
 /// The only distribution, or the one with this id.
-fn distribution<'a>(
+pub(super) fn distribution<'a>(
     config: &'a Config,
     id: Option<&str>,
 ) -> Result<&'a DistributionOptions, UserError> {

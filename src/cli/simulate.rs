@@ -8,13 +8,15 @@ use indicatif::ProgressBar;
 use super::{
     UserError,
     html_file::HtmlFile,
+    listing::distribution,
     load::{time, whole, wrong},
     progress_bar::progress_bar,
     report, say,
+    source::load_file,
 };
 use crate::{
     load::{TargetsError, for_each_line, log_files},
-    simulate::{PolicyName, Prices, Report, Trace, TraceOptions},
+    simulate::{CachePolicies, PolicyName, Prices, Purges, Report, Trace, TraceOptions},
 };
 
 /// Sizes of caches as parts of all objects together, in percent.
@@ -45,6 +47,15 @@ pub(super) struct Args {
     /// Count URLs with different queries as different objects, as a cache policy with all query strings does
     #[arg(long)]
     query: bool,
+    /// Configuration whose cache policies decide which queries make an object, how long it is fresh and whether it is stored
+    #[arg(long, value_name = "FILE", conflicts_with = "query")]
+    config: Option<PathBuf>,
+    /// Distribution that the log is of, with --config; optional if there is only one
+    #[arg(long, value_name = "ID", requires = "config")]
+    distribution: Option<String>,
+    /// Purges: lines with a time and a path, or what `aws cloudfront get-invalidation` printed
+    #[arg(long, value_name = "FILE")]
+    purges: Option<PathBuf>,
     /// The most requests in memory, at about 50 bytes each; with more, a sample of the objects is simulated
     #[arg(long, value_name = "NUMBER", default_value = "20000000", value_parser = whole::<NonZeroUsize>)]
     max_requests: NonZeroUsize,
@@ -75,7 +86,7 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     }
     let page = args.html.as_deref().map(HtmlFile::open).transpose()?;
     let bar = progress_bar(0, "{spinner} {percent:>3}%  {wide_msg}");
-    let trace = read(args, &bar).map_err(report)?;
+    let trace = read(args, options(args)?, &bar).map_err(report)?;
     if trace.is_empty() {
         let (skipped, unreadable) = trace.left_out();
         return Err(UserError {
@@ -105,10 +116,31 @@ pub(super) fn run(args: &Args) -> miette::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(args: &Args, bar: &ProgressBar) -> Result<Trace, TargetsError> {
+fn options(args: &Args) -> miette::Result<TraceOptions> {
+    let policies = args.config.as_deref().map(|file| {
+        let config = load_file(file)?;
+        let distribution = distribution(&config, args.distribution.as_deref())?;
+        Ok::<_, miette::Report>(CachePolicies::new(distribution.settings.behaviors.clone()))
+    });
+    let purges = args.purges.as_deref().map(|file| {
+        let unusable = |reason: String| UserError {
+            message: format!("cannot use the purges in `{}`: {reason}", file.display()),
+            help: "write one on each line, such as `2026-11-25T01:02:03Z /images/*`".into(),
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
+        Purges::parse(&text).map_err(|error| unusable(error.to_string()))
+    });
+    Ok(TraceOptions {
+        with_query: args.query,
+        most: args.max_requests.get(),
+        policies: policies.transpose()?,
+        purges: purges.transpose()?.unwrap_or_default(),
+    })
+}
+
+fn read(args: &Args, options: TraceOptions, bar: &ProgressBar) -> Result<Trace, TargetsError> {
     /// Lines between two updates of the progress.
     const STEP: u64 = 10_000;
-    let options = TraceOptions { with_query: args.query, most: args.max_requests.get() };
     let mut trace = Trace::new(options);
     for file in log_files(&args.access_log)? {
         for_each_line(&file, |_, line| {

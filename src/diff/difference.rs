@@ -8,7 +8,7 @@ use serde::Serialize;
 pub(crate) enum Class {
     /// Viewers or their caches may behave differently.
     Wrong,
-    /// The reference gave no complete response.
+    /// The reference gave no complete response, or another one to the same request.
     NotCompared,
     /// Viewers get the same in another form.
     Harmless,
@@ -40,4 +40,17 @@ pub(super) struct Difference {
     pub(super) reason: &'static str,
     /// The values of the reference and of the candidate; `None` if a field is missing.
     pub(super) values: [Option<String>; 2],
+}
+
+impl Difference {
+    /// Is no fault if the responses of the reference to two equal requests differ in the same.
+    pub(super) fn excuse(&mut self, own: &[Self]) {
+        let is_own = own.iter().any(|own| own.aspect == self.aspect);
+        if self.class != Class::Wrong || !is_own {
+            return;
+        }
+        self.reason = "two responses of the reference to the same request differ in it";
+        let is_field = !["status", "content", "response"].contains(&&*self.aspect);
+        self.class = if is_field { Class::Expected } else { Class::NotCompared };
+    }
 }

@@ -136,7 +136,7 @@ impl Report {
         self.count(Class::Wrong) > 0
     }
 
-    /// Whether the reference failed, or has none of the objects.
+    /// Whether the reference failed, changes its responses, or has none of the objects.
     pub(crate) fn is_inconclusive(&self) -> bool {
         self.count(Class::NotCompared) > 0 || self.successes == 0
     }

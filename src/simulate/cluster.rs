@@ -41,16 +41,26 @@ impl Cluster {
         for (number, request) in trace.requests().iter().enumerate() {
             let object = request.object as usize;
             let size = trace.sizes()[object];
+            if !trace.is_stored(object) {
+                outcome.origin_requests += 1;
+                outcome.origin_bytes += request.fetched(size);
+                continue;
+            }
+            let ttl = trace.ttl(object, ttl);
             let is_fresh =
                 |node: &Node| request.second.saturating_sub(node.fetched_at[object]) < ttl;
+            let request_from = |node: &mut Node| {
+                node.cache.request(request.object, size)
+                    && !trace.was_purged(object, node.fetched_at[object], request.second)
+            };
             let own = self.spread(number as u64);
-            let mut was_stored = nodes[own].cache.request(request.object, size);
+            let mut was_stored = request_from(&mut nodes[own]);
             if was_stored && is_fresh(&nodes[own]) {
                 continue;
             }
             let owner = self.spread(!u64::from(request.object));
             if self.has_peer_fill && owner != own {
-                was_stored = nodes[owner].cache.request(request.object, size);
+                was_stored = request_from(&mut nodes[owner]);
                 if was_stored && is_fresh(&nodes[owner]) {
                     outcome.peer_hits += 1;
                     // The copy keeps its age.
@@ -93,10 +103,15 @@ impl ClusterOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulate::{PolicyName, TraceOptions, simulate};
+    use crate::simulate::{PolicyName, Purges, TraceOptions, simulate};
 
     fn trace(requests: u32, objects: u32) -> Trace {
-        let mut trace = Trace::new(TraceOptions { with_query: false, most: 1_000_000 });
+        let mut trace = Trace::new(TraceOptions {
+            with_query: false,
+            most: 1_000_000,
+            policies: None,
+            purges: Purges::default(),
+        });
         for number in 0..requests {
             let path = number.wrapping_mul(2_654_435_761) % objects;
             let minute = number / 60 % 60;

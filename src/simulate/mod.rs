@@ -1,16 +1,20 @@
 //! Simulates caches of several sizes with the requests of access logs.
 
+mod cache_policies;
 mod cluster;
 mod outcome;
 mod page;
 mod policy;
+mod purges;
 mod report;
 mod trace;
 
+pub(crate) use cache_policies::CachePolicies;
 pub(crate) use cluster::{Cluster, ClusterOutcome};
 pub(crate) use outcome::Outcome;
 pub(crate) use policy::PolicyName;
 use policy::{Gdsf, Lru, Policy, S3Fifo, Sieve, TinyLfu};
+pub(crate) use purges::Purges;
 pub(crate) use report::{Prices, Report};
 pub(crate) use trace::{Trace, TraceOptions};
 
@@ -34,8 +38,13 @@ fn run(trace: &Trace, ttl: u32, mut policy: impl Policy) -> Outcome {
     for request in trace.requests() {
         let object = request.object as usize;
         let size = trace.sizes()[object];
-        let is_hit = policy.request(request.object, size);
-        let is_fresh = request.second.saturating_sub(fetched_at[object]) < ttl;
+        if !trace.is_stored(object) {
+            outcome.count((request.bytes, request.fetched(size)), false, false);
+            continue;
+        }
+        let is_hit = policy.request(request.object, size)
+            && !trace.was_purged(object, fetched_at[object], request.second);
+        let is_fresh = request.second.saturating_sub(fetched_at[object]) < trace.ttl(object, ttl);
         outcome.count((request.bytes, request.fetched(size)), is_hit, is_fresh);
         if !(is_hit && is_fresh) {
             fetched_at[object] = request.second;

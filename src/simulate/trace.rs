@@ -2,15 +2,19 @@
 
 use std::collections::HashMap;
 
+use super::{CachePolicies, Purges, cache_policies::Use};
 use crate::{access::signed::unsigned_query, access_log::LoggedRequest};
 
 /// Which requests count, and which of them are for the same object.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct TraceOptions {
     /// Whether URLs with different queries are different objects.
     pub(crate) with_query: bool,
     /// The most requests in memory. With more, the objects are sampled.
     pub(crate) most: usize,
+    /// The policies that decide what an object is and how long it is fresh, instead of `with_query`.
+    pub(crate) policies: Option<CachePolicies>,
+    pub(crate) purges: Purges,
 }
 
 /// Requests in the order of time, of all objects or of a sample.
@@ -24,6 +28,10 @@ pub(crate) struct Trace {
     ids: HashMap<u64, u32>,
     sizes: Vec<u64>,
     hashes: Vec<u64>,
+    /// How long each object is fresh, in seconds, if policies say so; 0 if it is not stored.
+    ttls: Vec<u32>,
+    /// When objects were purged.
+    purged: HashMap<u32, Vec<u32>>,
     requests: Vec<Request>,
     /// Objects whose hash is shifted by so many bits to 0 are in the sample.
     halvings: u32,
@@ -60,6 +68,8 @@ impl Trace {
             ids: HashMap::new(),
             sizes: Vec::new(),
             hashes: Vec::new(),
+            ttls: Vec::new(),
+            purged: HashMap::new(),
             requests: Vec::new(),
             halvings: 0,
             total: 0,
@@ -84,11 +94,22 @@ impl Trace {
             return;
         }
         let second = u32::try_from(time.as_secs()).unwrap_or_default();
-        // A signature does not make another object.
-        let query = logged.query.as_deref().filter(|_| self.options.with_query);
-        let query = query.and_then(unsigned_query).unwrap_or_default();
         let size = logged.bytes.max(logged.last_byte().map_or(0, |last| last.saturating_add(1)));
-        self.request(&format!("{}\0{query}", logged.path), second, logged.bytes, size);
+        let Some(used) = self.used(&logged) else {
+            self.unreadable += 1;
+            return;
+        };
+        self.request(&logged.path, &used, (second, logged.bytes), size);
+    }
+
+    fn used(&self, logged: &LoggedRequest) -> Option<Use> {
+        // A signature does not make another object.
+        let query = logged.query.as_deref().and_then(unsigned_query);
+        if let Some(policies) = &self.options.policies {
+            return policies.of(&LoggedRequest { query, ..logged.clone() });
+        }
+        let query = query.filter(|_| self.options.with_query).unwrap_or_default();
+        Some(Use { key: format!("{}\0{query}", logged.path).into_bytes(), ttl: u32::MAX })
     }
 
     /// Puts the requests in order: logs have several files for the same time.
@@ -96,10 +117,16 @@ impl Trace {
         self.requests.sort_by_key(|request| request.second);
     }
 
-    fn request(&mut self, key: &str, second: u32, bytes: u64, least_size: u64) {
+    fn request(
+        &mut self,
+        path: &str,
+        Use { key, ttl }: &Use,
+        (second, bytes): (u32, u64),
+        least_size: u64,
+    ) {
         self.total += 1;
         self.total_bytes = self.total_bytes.saturating_add(bytes);
-        let hash = self.hasher.hash(key.as_bytes());
+        let hash = self.hasher.hash(key);
         if !self.has(hash) {
             return;
         }
@@ -108,6 +135,11 @@ impl Trace {
         if object == next {
             self.sizes.push(0);
             self.hashes.push(hash);
+            self.ttls.push(*ttl);
+            let purged = self.options.purges.of(path);
+            if !purged.is_empty() {
+                self.purged.insert(object, purged);
+            }
         }
         // A range, or a 304, has only a part of the object.
         let size = &mut self.sizes[object as usize];
@@ -126,21 +158,25 @@ impl Trace {
     fn halve(&mut self) {
         self.halvings += 1;
         let mut new_ids = vec![None; self.sizes.len()];
-        let (mut sizes, mut hashes) = (Vec::new(), Vec::new());
+        let (mut sizes, mut hashes, mut ttls) = (Vec::new(), Vec::new(), Vec::new());
         for (old, hash) in self.hashes.iter().enumerate() {
             if self.has(*hash) {
                 new_ids[old] = u32::try_from(sizes.len()).ok();
                 sizes.push(self.sizes[old]);
                 hashes.push(*hash);
+                ttls.push(self.ttls[old]);
             }
         }
+        let purged = std::mem::take(&mut self.purged).into_iter();
+        self.purged =
+            purged.filter_map(|(old, times)| Some((new_ids[old as usize]?, times))).collect();
         let kept = |request: &Request| {
             Some(Request { object: new_ids[request.object as usize]?, ..*request })
         };
         self.requests = self.requests.iter().filter_map(kept).collect();
         let ids = hashes.iter().enumerate();
         self.ids = ids.filter_map(|(id, hash)| Some((*hash, u32::try_from(id).ok()?))).collect();
-        (self.sizes, self.hashes) = (sizes, hashes);
+        (self.sizes, self.hashes, self.ttls) = (sizes, hashes, ttls);
     }
 
     pub(super) fn requests(&self) -> &[Request] {
@@ -150,6 +186,25 @@ impl Trace {
     /// The size of each object in bytes: the most that one request got.
     pub(super) fn sizes(&self) -> &[u64] {
         &self.sizes
+    }
+
+    /// Whether an object is stored at all.
+    pub(super) fn is_stored(&self, object: usize) -> bool {
+        self.ttls[object] > 0
+    }
+
+    /// How long an object is fresh: `most`, unless its policy says less.
+    pub(super) fn ttl(&self, object: usize, most: u32) -> u32 {
+        self.ttls[object].min(most)
+    }
+
+    /// Whether an object was purged after it was fetched.
+    pub(super) fn was_purged(&self, object: usize, fetched_at: u32, now: u32) -> bool {
+        let purged = u32::try_from(object).ok().and_then(|object| self.purged.get(&object));
+        purged.is_some_and(|times| {
+            let before = times.partition_point(|time| *time <= now);
+            before > 0 && times[before - 1] > fetched_at
+        })
     }
 
     /// Scales a number of all objects down to the sample.
@@ -208,6 +263,10 @@ impl Trace {
 mod tests {
     use super::*;
 
+    fn options(with_query: bool) -> TraceOptions {
+        TraceOptions { with_query, most: 1000, policies: None, purges: Purges::default() }
+    }
+
     fn line(path: &str, second: u32, bytes: u64) -> String {
         format!(
             "h - - [25/Nov/2026:01:02:{second:02} +0000] \"GET {path} HTTP/1.1\" 200 {bytes} \"-\""
@@ -216,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_sample_has_all_requests_of_its_objects() {
-        let mut trace = Trace::new(TraceOptions { with_query: false, most: 1000 });
+        let mut trace = Trace::new(options(false));
         for number in 0..8000 {
             trace.add(&line(&format!("/{}?n={number}", number % 800), 1, 100));
         }
@@ -228,7 +287,7 @@ mod tests {
 
     #[test]
     fn sizes_are_those_of_whole_objects() {
-        let mut trace = Trace::new(TraceOptions { with_query: true, most: 1000 });
+        let mut trace = Trace::new(options(true));
         for (path, second, bytes) in [("/a", 9, 10), ("/a", 5, 100), ("/a?b&Signature=s", 0, 7)] {
             trace.add(&line(path, second, bytes));
         }
@@ -240,5 +299,64 @@ mod tests {
         assert!(seconds.is_sorted());
         trace.add("{\"time\":\"2026-11-25T01:02:03Z\",\"method\":\"GET\",\"path\":\"/v\",\"status\":206,\"bytes\":10,\"range\":\"bytes=990-\"}");
         assert_eq!(trace.sizes()[2], 1000);
+    }
+
+    #[test]
+    fn policies_make_objects_and_purges_end_them() {
+        let text = r#"
+[listen]
+http = "127.0.0.1:0"
+[[cache_policy]]
+name = "size"
+query_strings = { whitelist = ["size"] }
+default_ttl = "10s"
+[[distribution]]
+id = "a"
+aliases = ["*"]
+[[distribution.origin]]
+id = "o"
+url = "http://a.example"
+[distribution.default_behavior]
+origin = "o"
+cache_policy = "size"
+[[distribution.behavior]]
+path_pattern = "/api/*"
+origin = "o"
+cache_policy = "CachingDisabled"
+"#;
+        let config = crate::config::Config::compile("t", text, std::path::Path::new(""));
+        let behaviors = config.expect("valid").distributions[0].settings.behaviors.clone();
+        let purges = Purges::parse("2026-11-25T01:02:07Z /b*").expect("purges");
+        let policies = Some(CachePolicies::new(behaviors));
+        let mut trace = Trace::new(TraceOptions { policies, purges, ..options(false) });
+        let outcome = |trace: &Trace| {
+            let all =
+                super::super::simulate(trace, super::super::PolicyName::Lru, 1_000_000, u32::MAX);
+            (all.hits, all.validated, all.origin_requests())
+        };
+        for (path, second) in [
+            ("/a?size=1&x=1", 0),
+            // The other parameter is not in the key.
+            ("/a?x=2&size=1", 1),
+            ("/a?size=2", 2),
+            // Not fresh any more.
+            ("/a?size=1", 12),
+            // Never stored.
+            ("/api/a", 3),
+            ("/api/a", 4),
+            ("/b", 5),
+            ("/b", 6),
+            // Purged.
+            ("/b", 8),
+            ("/b", 9),
+        ] {
+            trace.add(&line(path, second, 100));
+        }
+        trace.sort();
+        assert_eq!(trace.objects(), 4);
+        assert_eq!(outcome(&trace), (3, 1, 7));
+        let cluster = super::super::Cluster { nodes: 2, has_peer_fill: true };
+        let all = cluster.simulate(&trace, 1_000_000, u32::MAX);
+        assert_eq!((all.requests, all.origin_requests), (10, 7));
     }
 }
