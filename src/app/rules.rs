@@ -26,21 +26,23 @@ pub(super) fn rules(
     let geography = config.geography.as_ref().map(Geography::open).transpose()?;
     let in_force = edge.rules();
     let mut files = FilesOfRules::default();
-    let mut hosts = |distributions: &[DistributionOptions]| {
+    let mut hosts = |distributions: &[DistributionOptions], generation| {
         let mut hosts = Hosts::default();
         for options in distributions {
             let old = in_force.by_id(&options.settings.id).map(Arc::as_ref);
             let groups = groups(options, old, edge, credentials, clock)?;
             let made = distribution(options, groups, old, &mut files, (edge, clock))?;
-            hosts.add(&made, &options.aliases);
+            hosts.add(&Arc::new(made.of_generation(generation)), &options.aliases);
         }
         Ok::<_, Error>(hosts)
     };
-    let own = hosts(&config.distributions)?;
+    let own = hosts(&config.distributions, None)?;
     let staging = config.staging.as_ref().map(|staged| {
         let (old, options) = (in_force.staging.as_ref(), staged.options.clone());
-        let hosts = hosts(&staged.distributions)?;
-        Ok::<_, Error>(Staging::new(hosts, options, staged.digest(), old))
+        let digest = staged.digest();
+        let generation = Staging::generation(digest, old);
+        let hosts = hosts(&staged.distributions, Some(generation))?;
+        Ok::<_, Error>(Staging::new(hosts, options, (digest, generation), old))
     });
     let staging = staging.transpose()?;
     let proxies = config.listen.trusted_proxies.clone();
@@ -89,7 +91,7 @@ fn distribution(
     old: Option<&Distribution>,
     files: &mut FilesOfRules,
     (edge, clock): (&Arc<Edge>, &Clock),
-) -> Result<Arc<Distribution>, Error> {
+) -> Result<Distribution, Error> {
     let limits = options.rates.map(|rates| {
         let old = old.and_then(|old| old.limits.as_ref());
         let kept = old.filter(|limits| limits.rates() == rates).cloned();
@@ -98,5 +100,5 @@ fn distribution(
     let behaviors = options.settings.behaviors.with_files(files)?;
     let settings = Settings { behaviors, ..options.settings.clone() };
     let metrics = edge.metrics().distribution(&settings.id);
-    Ok(Arc::new(Distribution::new(settings, origins, limits, metrics)))
+    Ok(Distribution::new(settings, origins, limits, metrics))
 }

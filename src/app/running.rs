@@ -144,6 +144,7 @@ impl Running {
         let certificates = self.certificates.read(&config)?;
         self.certificates.set(certificates, &config)?;
         self.edge.set_rules(rules);
+        staging_watch::show(&self.edge);
         if let Some(cluster) = &self.cluster {
             cluster.set_configuration(config.shared_digest());
         }

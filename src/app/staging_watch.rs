@@ -4,13 +4,13 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use crate::proxy::{Edge, Staging};
+use crate::proxy::{Edge, STAGED, Staging};
 
 /// How often counts are compared.
-const INTERVAL: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Over how many intervals they are compared: a minute.
-const INTERVALS: usize = 12;
+const INTERVALS: usize = 60;
 
 /// The fewest requests of staging in that time that say something.
 const MIN_REQUESTS: u64 = 20;
@@ -39,6 +39,7 @@ struct Recent {
 /// Compares the shares of errors until Forebay stops.
 pub(super) async fn watch(edge: Arc<Edge>, mut stopped: watch::Receiver<bool>) {
     let mut recent = Recent::default();
+    show(&edge);
     loop {
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
@@ -48,17 +49,22 @@ pub(super) async fn watch(edge: Arc<Edge>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
+/// Shows in the metrics whether a staging configuration serves requests.
+pub(super) fn show(edge: &Edge) {
+    let is_active = edge.rules().staging.as_ref().is_some_and(|staging| !staging.has_ended());
+    edge.metrics().configuration.set_staging(is_active);
+}
+
 fn look(edge: &Edge, recent: &mut Recent) {
     let rules = edge.rules();
     let staging = rules.staging.as_ref().filter(|staging| !staging.has_ended());
-    edge.metrics().configuration.set_staging(staging.is_some());
     let Some(staging) = staging else { return };
     if recent.digest != staging.digest {
         *recent = Recent { digest: staging.digest, ..Recent::default() };
     }
     let Some((now, primary, staged)) = recent.add(count(edge, staging), staging) else { return };
     staging.end();
-    edge.metrics().configuration.set_staging(false);
+    show(edge);
     tracing::error!(
         requests = now.requests,
         errors = now.errors,
@@ -73,8 +79,7 @@ fn count(edge: &Edge, staging: &Staging) -> Sides {
     let mut sides = Sides::default();
     let staged: Vec<&str> = staging.hosts.all().iter().map(|it| &*it.settings.id).collect();
     for (id, totals) in edge.metrics().totals() {
-        let side = match staged.iter().find(|staged| staged.strip_suffix("-staging") == Some(&*id))
-        {
+        let side = match staged.iter().find(|staged| staged.strip_suffix(STAGED) == Some(&*id)) {
             _ if staged.contains(&&*id) => &mut sides.staging,
             Some(_) => &mut sides.primary,
             None => continue,
@@ -96,7 +101,9 @@ impl Recent {
         let first = self.counts.front()?;
         let staged = sides.staging.since(first.staging);
         let (own, other) = (staged.share(), sides.primary.since(first.primary).share());
-        let is_worse = staged.requests >= MIN_REQUESTS && own > other + staging.error_margin();
+        // By chance alone, a few requests can have more errors.
+        let is_worse = staged.requests >= MIN_REQUESTS
+            && own - 2.0 * staged.deviation() > other + staging.error_margin();
         is_worse.then_some((staged, other, own))
     }
 }
@@ -105,6 +112,13 @@ impl Count {
     fn since(self, earlier: Self) -> Self {
         let requests = self.requests.saturating_sub(earlier.requests);
         Self { requests, errors: self.errors.saturating_sub(earlier.errors) }
+    }
+
+    /// The standard deviation of the share, if each request fails by chance.
+    #[expect(clippy::cast_precision_loss, reason = "it needs no more than 52 bits")]
+    fn deviation(self) -> f64 {
+        let share = self.share();
+        (share * (1.0 - share) / self.requests.max(1) as f64).sqrt()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 52 bits")]

@@ -132,6 +132,13 @@ pub(super) fn load_file(path: &Path) -> miette::Result<Config> {
     let mut config = load_one(path)?;
     if let Some(staging) = &config.staging {
         let file = staging.file.clone();
+        std::fs::metadata(&file).map_err(|error| UserError {
+            message: format!("cannot read the staging configuration `{}`: {error}", file.display()),
+            help: format!(
+                "`staging.file` in `{}` names it: write it, or remove the table [staging]",
+                path.display()
+            ),
+        })?;
         let staged = load_one(&file)?;
         config.stage(staged).map_err(|reason| UserError {
             message: format!("`{}` cannot be the staging configuration: {reason}", file.display()),

@@ -19,7 +19,7 @@ pub(super) fn basic_auth(table: &Section<'_>, directory: &Path) -> Option<BasicA
     }
     let file = table.string("users_file").map(|file| directory.join(file.value));
     let named = table.table("users").map(|users| users.strings_by_name()).unwrap_or_default();
-    let mut users = Users::default();
+    let (mut users, named_any) = (Users::default(), !named.is_empty());
     for (name, hash) in named {
         let parsed = hash.value.parse().map_err(|error| format!("user `{name}`: {error}"));
         if name.contains(':') || name.is_empty() {
@@ -30,7 +30,7 @@ pub(super) fn basic_auth(table: &Section<'_>, directory: &Path) -> Option<BasicA
         table.valid(hash.span, parsed, "not a bcrypt hash").map(|hash| users.add(name, hash));
     }
     match (&file, table.has("users")) {
-        (None, false) => {
+        (None, _) if !named_any => {
             let help = "add `users_file = \"users.htpasswd\"`, and write it with `htpasswd -B`";
             let (message, help) = ("`basic_auth` has no users", help.to_owned());
             table.fault(table.span(), message, "in this table", help);

@@ -158,7 +158,9 @@ impl Config {
     /// A digest of what all nodes of a cluster should have in common: the distributions, and how content is stored.
     #[must_use]
     pub(crate) fn shared_digest(&self) -> String {
-        let shared = format!("{:?}", (&self.distributions, &self.staging, self.cache.slice));
+        let staging = self.staging.as_ref();
+        let staged = staging.map(|staging| (&staging.options, &staging.distributions));
+        let shared = format!("{:?}", (&self.distributions, staged, self.cache.slice));
         // `Via` names the process.
         format!("{:016x}", sha256::first_64(shared.replace(instance::id(), "")))
     }

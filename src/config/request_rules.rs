@@ -54,7 +54,7 @@ pub(super) fn rules(
     (!rules.is_empty()).then(|| Arc::new(RequestRules::new(rules)))
 }
 
-/// Reports a rule with passwords behind one that ends the list, which could serve a request without a password.
+/// Reports a rule with passwords after one that ends the list, which could serve a request without a password.
 fn check_passwords_first(tables: &[Section<'_>]) {
     let ends = |table: &Section<'_>| {
         let ending = ACTIONS.iter().filter(|key| !["deny", "basic_auth"].contains(*key));
@@ -66,7 +66,7 @@ fn check_passwords_first(tables: &[Section<'_>]) {
         return;
     };
     for table in tables.iter().skip(first).filter(|table| table.has("basic_auth")) {
-        let message = format!("a rule with `basic_auth` stands behind one with `{ending}`");
+        let message = format!("a rule with `basic_auth` comes after one with `{ending}`");
         let help = format!(
             "move it before rule {}, which ends the list, so that nobody avoids the password",
             first + 1

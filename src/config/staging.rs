@@ -18,7 +18,7 @@ use crate::{
 /// The largest share of requests, as in CloudFront.
 const MAX_WEIGHT: f64 = 0.15;
 
-/// The least that errors may be more frequent than in other requests.
+/// By how much the share of errors may exceed that of other requests, if the file does not say.
 const DEFAULT_MARGIN: f64 = 0.05;
 
 /// How long a session may be (Amazon CloudFront API Reference, `SessionStickinessConfig`).
@@ -40,9 +40,11 @@ pub(super) fn staging(root: &Section<'_>, directory: &Path) -> Option<StagedConf
     let file =
         section.required("file", "name a whole configuration, such as `file = \"staging.toml\"`");
     let file = file.map(|file| directory.join(file.value));
-    let weight = section.share("weight", MAX_WEIGHT).unwrap_or_default();
+    let weight = section.share("weight", MAX_WEIGHT);
     let header = header(&section);
-    if weight == 0.0 && header.is_none() {
+    let has_weight = section.has("weight") && weight != Some(0.0);
+    let weight = weight.unwrap_or_default();
+    if !has_weight && !section.has("header") {
         let help = "add `weight = 0.05`, or `header = { aws-cf-cd-staging = \"yes\" }`".to_owned();
         section.fault(section.span(), "`staging` selects no requests", "in this table", help);
     }
@@ -99,7 +101,7 @@ impl Config {
         let restart = self.changes_for_restart(&staged);
         let Some(staging) = &mut self.staging else { return Ok(()) };
         if staged.staging.is_some() {
-            return Err("it has a table [staging] itself: remove it".to_owned());
+            return Err("it has a table [staging] itself: remove the table there".to_owned());
         }
         let file = staging.file.display();
         for key in restart {
@@ -109,6 +111,16 @@ impl Config {
         let doubts = staged.doubts();
         self.doubts.extend(doubts.into_iter().map(|doubt| format!("{file}: {doubt}")));
         for mut distribution in staged.distributions {
+            let primary =
+                self.distributions.iter().find(|own| own.settings.id == distribution.settings.id);
+            let Some(primary) = primary else {
+                let id = &distribution.settings.id;
+                self.doubts.push(format!(
+                    "the distribution {id} of {file} serves no requests until you promote it: the configuration in force has none of this id"
+                ));
+                continue;
+            };
+            self.doubts.extend(less_protected(primary, &distribution));
             let settings = &mut distribution.settings;
             let id = staged_id(&settings.id);
             if self.distributions.iter().any(|own| *own.settings.id == *id) {
@@ -132,8 +144,26 @@ impl Config {
     }
 }
 
+/// Warnings about behaviors that protect less on the staging side, which any viewer can choose.
+fn less_protected(primary: &DistributionOptions, staged: &DistributionOptions) -> Vec<String> {
+    let (own, other) = (&primary.settings.behaviors, &staged.settings.behaviors);
+    let protected = own.all().filter(|behavior| behavior.is_protected());
+    let name = |behavior| own.name(behavior);
+    let is_open = |name: &String| {
+        let same = other.by_name(name);
+        same.is_none_or(|same| !same.is_protected())
+    };
+    let id = &primary.settings.id;
+    let warning = |name| {
+        format!(
+            "the behavior {name} of distribution {id} is disabled or needs signatures or passwords, but not in the staging configuration, which any viewer can choose"
+        )
+    };
+    protected.map(name).filter(is_open).map(warning).collect()
+}
+
 impl StagedConfig {
-    /// A digest of what it does.
+    /// A digest of its settings.
     pub(crate) fn digest(&self) -> u64 {
         sha256::first_64(format!("{:?}", (&self.options, &self.distributions)))
     }

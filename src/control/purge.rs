@@ -66,7 +66,9 @@ impl State {
         let (rules, mode) = (self.edge.rules(), batch.mode);
         let staged = rules.staged(&batch.distribution).map(|staged| {
             // What it cannot serve, it does not store.
-            let purges = items::parse_all(staged, items).unwrap_or_default();
+            let purges =
+                items.iter().map(|item| items::parse_all(staged, std::slice::from_ref(item)));
+            let purges = purges.filter_map(Result::ok).flatten().collect();
             PurgeBatch { distribution: staged.settings.id.to_string(), purges, mode }
         });
         self.purge(batch, caller, items).await?;

@@ -89,8 +89,11 @@ fn translated(
     };
     translate(code, event, aliases).map_err(|unclear| {
         let reason = format!("Forebay makes no rules of it: {unclear}");
-        if event == Event::ViewerRequest {
-            replace_it(job, arn, &reason);
+        match event {
+            Event::ViewerRequest => replace_it(job, arn, &reason),
+            Event::ViewerResponse => job.ledger.to_do(format!(
+                "check what {arn} does with responses ({reason}): replace header fields that it sets by `set_response_headers` in a rule, or by a response headers policy"
+            )),
         }
         reason
     })

@@ -105,7 +105,7 @@ enum Need {
 /// Builds a configuration from documents.
 #[must_use]
 pub fn import(documents: &Documents, tls: &Tls) -> Import {
-    let Deployment { primary, staging, policies } = Deployment::of(documents);
+    let Deployment { primary, staging, policies, left_out } = Deployment::of(documents);
     let parts = &documents.parts;
     let lines = staging.as_ref().map(|staging| &staging.lines);
     let mut imported = side(parts, &primary, tls, &policies, lines);
@@ -115,6 +115,9 @@ pub fn import(documents: &Documents, tls: &Tls) -> Import {
             staged.map(|(index, own)| if index == *place { document } else { *own }).collect();
         imported.stage(side(parts, &staged, tls, &policies, None));
     }
+    let text = "a staging distribution that no enabled policy of these documents uses";
+    let notes = left_out.into_iter().map(|path| Note { path, text: text.to_owned() });
+    imported.report.dropped.extend(notes);
     imported
 }
 

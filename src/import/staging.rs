@@ -19,12 +19,16 @@ pub(super) struct Deployment<'a> {
     pub(super) staging: Option<Staging>,
     /// The ids of policies, each with the reason why it is not carried over, or none.
     pub(super) policies: BTreeMap<String, Option<String>>,
+    /// Staging distributions that are not carried over.
+    pub(super) left_out: Vec<String>,
 }
 
 /// A staging configuration.
 pub(super) struct Staging {
     /// The staging distribution, with what it inherits from its primary one.
     pub(super) document: Document,
+    /// Its file.
+    pub(super) name: String,
     /// The place of the primary one.
     pub(super) place: usize,
     /// The lines of `[staging]` without its file.
@@ -52,13 +56,19 @@ impl<'a> Deployment<'a> {
                 ),
                 Ok((staged, lines)) => {
                     let document = staged.in_place_of(primary);
-                    deployment.staging = Some(Staging { document, place, lines });
+                    let name = staged.name.clone();
+                    deployment.staging = Some(Staging { document, name, place, lines });
                     None
                 }
                 Err(reason) => Some(reason),
             };
             deployment.policies.insert(id.to_owned(), refusal);
         }
+        let is_used = |document: &&&Document| {
+            deployment.staging.as_ref().is_some_and(|staging| staging.name == document.name)
+        };
+        let left_out = staged.iter().filter(|document| !is_used(document));
+        deployment.left_out = left_out.map(|document| document.name.clone()).collect();
         deployment
     }
 }

@@ -20,6 +20,7 @@ use super::{
     },
     respond::select::{Unmet, select},
     response::proxy_response::Part,
+    service::MAX_VERIFICATIONS,
 };
 use crate::{
     access::passwords::Verdict,
@@ -42,16 +43,15 @@ impl Edge {
         connection: &Arc<Connection>,
     ) -> Explanation {
         let (now, rules) = (self.clock.now(), self.rules());
-        let incoming = IncomingRequest::new(&rules, connection, request, now);
-        let side = incoming.side.without_chance();
-        let incoming = IncomingRequest { counts: false, side, ..incoming };
-        self.explain_incoming(&rules, &incoming).await
+        let incoming = IncomingRequest::to_explain(&rules, connection, request, now);
+        self.explain_incoming(&rules, &incoming, MAX_VERIFICATIONS).await
     }
 
     async fn explain_incoming(
         self: &Arc<Self>,
         rules: &Rules,
         incoming: &IncomingRequest,
+        verifications: usize,
     ) -> Explanation {
         let request = &incoming.request;
         let framing = framing::check(&request.headers, request.version);
@@ -75,12 +75,12 @@ impl Edge {
                     Some(login) => Some(self.passwords.verify(login).await),
                     None => None,
                 };
-                if verdict == Some(Verdict::Right) {
-                    return Box::pin(self.explain_incoming(rules, incoming)).await;
+                if verdict == Some(Verdict::Right) && verifications > 0 {
+                    let explained = self.explain_incoming(rules, incoming, verifications - 1);
+                    return Box::pin(explained).await;
                 }
                 let described = described_rules(behavior, matches);
-                let has_login = login.is_some();
-                Explanation { rules: described, ..unauthorized(has_login, distribution, request) }
+                Explanation { rules: described, ..unauthorized(verdict, distribution, request) }
             }
             Err(NotAdmitted::Rejected(rejection)) => {
                 let matches = rejection.rules().unwrap_or_default();

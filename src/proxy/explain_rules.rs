@@ -12,6 +12,7 @@ use super::{
     },
 };
 use crate::{
+    access::passwords::Verdict,
     base::metrics::ResultType,
     behavior::{Behavior, RuleMatches},
 };
@@ -30,14 +31,16 @@ pub(super) fn redirected(
 
 /// The explanation of a request without a valid password.
 pub(super) fn unauthorized(
-    has_login: bool,
+    verdict: Option<Verdict>,
     distribution: &Arc<Distribution>,
     request: &Parts,
 ) -> Explanation {
-    let why = if has_login {
-        "a rule wants a user name and a password, and those of the request are wrong"
-    } else {
-        "a rule wants a user name and a password, and the request has none"
+    let why = match verdict {
+        None => "a rule requires a user name and a password, and the request has none",
+        Some(Verdict::Busy) => {
+            "a rule requires a user name and a password, and too many others are being verified"
+        }
+        Some(_) => "a rule requires a user name and a password, and those of the request are wrong",
     };
     let fix = "pass them with -H 'Authorization: Basic …', in Base64".to_owned();
     let (status, reason) = (Unauthorized::STATUS.as_u16(), Unauthorized::TOKEN.to_owned());

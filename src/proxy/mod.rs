@@ -29,7 +29,7 @@ pub use context::Edge;
 pub(crate) use decision::Decided;
 pub(crate) use explanation::{Explanation, OriginError, StoredSummary};
 pub(crate) use fast_path::FastHit;
-pub(crate) use request::distribution::staged_id;
+pub(crate) use request::distribution::{STAGED, staged_id};
 pub use request::{
     connection::{Cipher, Connection},
     custom_error::{ErrorPage, REPLACEABLE},

@@ -20,7 +20,6 @@ use super::{
     request::{
         admission::{AdmittedRequest, Route},
         connection::Connection,
-        headers_policy::HeadersPolicy,
         incoming::IncomingRequest,
         not_admitted::Unauthorized,
         rejection::{self, Rejection},
@@ -49,6 +48,9 @@ use crate::{
 
 /// The maximum number of plans for a request, if the object keeps changing.
 const MAX_ROUNDS: usize = 3;
+
+/// The maximum number of passwords that are verified for a request.
+pub(super) const MAX_VERIFICATIONS: usize = 8;
 
 /// Records on disk that lead to a response: a note that responses vary, and a response.
 const MAX_RECORDS: usize = 2;
@@ -105,25 +107,27 @@ impl Edge {
         if let Some(distribution) = pending.next.distribution() {
             exchange.enter(distribution);
         }
-        let Pending { headers_policy, next } = match pending.next {
-            Next::Verify(verification) => {
-                let headers_policy = pending.headers_policy;
-                let incoming = &mut exchange.incoming;
-                match self.verify(verification, headers_policy, incoming).await {
-                    Decision::Pending(pending) => *pending,
-                    Decision::Hit(hit) => {
-                        let (answer, distribution, headers_policy) = hit.into_answer();
-                        let headers_policy = headers_policy.as_ref();
-                        return exchange.respond(answer, Some(distribution), headers_policy);
-                    }
+        let mut decision = Decision::Pending(Box::new(pending));
+        // Each rule may want another password, and new rules may be in force meanwhile.
+        for _ in 0..MAX_VERIFICATIONS {
+            match decision {
+                Decision::Pending(pending) if matches!(pending.next, Next::Verify(_)) => {
+                    decision = self.verify(*pending, &mut exchange.incoming).await;
                 }
+                _ => break,
             }
-            _ => pending,
+        }
+        let Pending { headers_policy, next } = match decision {
+            Decision::Pending(pending) => *pending,
+            Decision::Hit(hit) => {
+                let (answer, distribution, headers_policy) = hit.into_answer();
+                return exchange.respond(answer, Some(distribution), headers_policy.as_ref());
+            }
         };
         let incoming = &exchange.incoming;
         let (answer, distribution) = match next {
             Next::Respond(answer, distribution) => (answer, distribution),
-            // The rules changed meanwhile, and the new ones have another password for the user.
+            // The rules change all the time.
             Next::Verify(Verification { refusal, distribution, .. }) => {
                 (refusal, Some(distribution))
             }
@@ -146,11 +150,13 @@ impl Edge {
     /// Verifies a password. If it is right, decides the request again, without counting it twice against rate limits.
     async fn verify(
         self: &Arc<Self>,
-        verification: Verification,
-        headers_policy: Option<HeadersPolicy>,
+        pending: Pending,
         incoming: &mut IncomingRequest,
     ) -> Decision {
-        let Verification { login, refusal, distribution, content } = verification;
+        let Pending { headers_policy, next } = pending;
+        let Next::Verify(Verification { login, refusal, distribution, content }) = next else {
+            return Decision::Pending(Box::new(Pending { headers_policy, next }));
+        };
         let (answer, token) = match self.passwords.verify(&login).await {
             Verdict::Right => {
                 incoming.counts = false;

@@ -92,6 +92,7 @@ async fn no_spelling_and_no_index_document_avoids_a_password() {
         "{RULE}path = \"/private/*\"\nbasic_auth = {{ users = {{ anna = \"{HASH}\" }} }}\n\
         {RULE}path = \"/folder/index.html\"\nbasic_auth = {{ users = {{ anna = \"{HASH}\" }} }}\n\
         {RULE}path = \"/open/*\"\nrewrite = \"/team/{{1}}\"\n\
+        {RULE}path = \"/inner/*\"\nrewrite = \"/{{1}}\"\n\
         [[distribution.behavior]]\npath_pattern = \"/team/*\"\norigin = \"bucket\"\n\
         cache_policy = \"CachingOptimized\"\n\
         [[distribution.behavior.rule]]\nbasic_auth = {{ users = {{ anna = \"{HASH}\" }} }}\n"
@@ -109,6 +110,18 @@ async fn no_spelling_and_no_index_document_avoids_a_password() {
     assert_eq!(edge.get("/folder/").await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(get(&edge, "/folder/", "anna:open sesame").await.content, "content");
     assert_eq!(edge.get("/open/a").await.status, StatusCode::FORBIDDEN);
+    // A rewrite within the behavior.
+    for path in
+        ["/inner/private/a", "/inner//private/a", "/inner/folder/", "/inner/folder/index.html"]
+    {
+        let answer = edge.get(path).await;
+        assert!(
+            answer.status.is_client_error() && answer.content != "content",
+            "{path}: {answer:?}"
+        );
+    }
+    assert_eq!(edge.get("/inner/private/a").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(get(&edge, "/inner/private/a", "anna:open sesame").await.content, "content");
     assert_eq!(edge.get("/team/a").await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(get(&edge, "/team/a", "anna:open sesame").await.content, "content");
 }
@@ -118,11 +131,25 @@ async fn a_plain_origin_does_not_get_the_password() {
     let script = Script::start().await;
     script.answer_when(|_| (200, "content"));
     let rule = format!("{RULE}basic_auth = {{ users = {{ anna = \"{HASH}\" }} }}\n");
-    let edge = Edge::before_script(&script, &Lines { more: &rule, ..Lines::default() });
+    let behavior = "origin_request_policy = \"AllViewer\"";
+    let edge = Edge::before_script(&script, &Lines { more: &rule, behavior, ..Lines::default() });
     assert_eq!(get(&edge, "/a", "anna:open sesame").await.content, "content");
     assert_eq!(script.last().get("authorization"), None);
     let post = edge.viewer().field("authorization", &basic("anna:open sesame"));
     assert_eq!(post.send("HEAD", "/a", "").await.x_cache(), "Hit");
+}
+
+#[tokio::test]
+async fn two_rules_may_want_the_same_password() {
+    let bucket = Bucket::start().await;
+    let other = bcrypt::hash("open sesame", 4).expect("a hash");
+    let rules = format!(
+        "{RULE}basic_auth = {{ users = {{ anna = \"{HASH}\" }} }}\n\
+        {RULE}path = \"/two/*\"\nbasic_auth = {{ users = {{ anna = \"{other}\" }} }}\n"
+    );
+    let edge = Edge::with(&format!("{}\n{rules}", config_for(bucket.address, "", "")));
+    bucket.put("two/a", "content");
+    assert_eq!(get(&edge, "/two/a", "anna:open sesame").await.content, "content");
 }
 
 #[tokio::test]
@@ -168,10 +195,10 @@ async fn explain_verifies_passwords() {
     };
     let refused = explain(json!([])).await;
     assert_eq!(refused["refused"]["status"], 401);
-    let rule = "rule 1 (path /private/*) wants a user name and a password";
+    let rule = "rule 1 (path /private/*) requires a user name and a password";
     assert_eq!(refused["rules"], json!([rule]));
     let wrong = explain(json!([["authorization", basic("anna:x")]])).await;
-    let why = "a rule wants a user name and a password, and those of the request are wrong";
+    let why = "a rule requires a user name and a password, and those of the request are wrong";
     assert_eq!(wrong["refused"]["why"], why);
     let right = explain(json!([["authorization", basic("anna:open sesame")]])).await;
     assert_eq!(right["refused"], Value::Null);
@@ -207,7 +234,7 @@ fn mistakes_are_reported() {
             format!(
                 "{RULE}directory_index = \"index.html\"\n{RULE}basic_auth = {{ users_file = \"u\" }}\n"
             ),
-            "a rule with `basic_auth` stands behind one with `directory_index`",
+            "a rule with `basic_auth` comes after one with `directory_index`",
         ),
     ] {
         let faults = check(&rules);

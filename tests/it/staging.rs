@@ -74,7 +74,7 @@ async fn a_header_field_selects_it_and_nothing_is_shared() {
         r#"forebay_requests_total{distribution="media-staging",result="Hit",status="2xx"} 1"#,
     )
     .await;
-    edge.metrics_have("forebay_staging_active 0").await;
+    edge.metrics_have("forebay_staging_active 1").await;
 }
 
 #[tokio::test]
@@ -145,7 +145,42 @@ async fn it_can_be_changed_and_removed_by_a_reload() {
     edge.running().reload(changed).expect("reloaded");
     assert_eq!(staged(&edge, "/a").await.content, "primary");
     let other = edge.viewer().field("aws-cf-cd-test", "no").get("/a").await;
-    assert_eq!((other.content.as_ref(), other.x_cache()), (&b"staging"[..], "Hit"));
+    assert_eq!((other.content.as_ref(), other.x_cache()), (&b"staging"[..], "Miss"));
+}
+
+#[tokio::test]
+async fn what_it_stored_before_it_was_away_is_not_used() {
+    let (primary, second, edge) = two(HEADER).await;
+    let again = || {
+        let mut whole = compile(&config(primary.address, HEADER));
+        whole.stage(compile(&config(second.address, ""))).expect("staged");
+        whole
+    };
+    assert_eq!(staged(&edge, "/a").await.x_cache(), "Miss");
+    edge.running().reload(again()).expect("reloaded");
+    assert_eq!(staged(&edge, "/a").await.x_cache(), "Hit", "the same configuration");
+    edge.running().reload(compile(&config(primary.address, ""))).expect("reloaded");
+    assert_eq!(edge.purge(&["/a"]).await.status, StatusCode::OK);
+    edge.running().reload(again()).expect("reloaded");
+    assert_eq!(staged(&edge, "/a").await.x_cache(), "Miss");
+}
+
+#[tokio::test]
+async fn distributions_that_it_does_not_have_serve_all_their_requests() {
+    let (primary, second) = (Script::start().await, Script::start().await);
+    primary.answer_when(|_| (200, "primary"));
+    second.answer_when(|_| (200, "staging"));
+    let own = config(primary.address, HEADER).replace("\"*\"", "\"a.example\"");
+    let other = own.split("[[distribution]]").last().expect("a distribution").to_owned();
+    let other = other.replace("media", "other").replace("a.example", "b.example");
+    // It serves any host, but only of the distribution of its id.
+    let mut both = compile(&format!("{own}[[distribution]]{other}"));
+    both.stage(compile(&config(second.address, ""))).expect("staged");
+    let edge = Edge::of_config(both, forebay::aws::Credentials::new());
+    for (host, expected) in [("a.example", "staging"), ("b.example", "primary")] {
+        let viewer = edge.viewer().field("host", host).field("aws-cf-cd-test", "yes");
+        assert_eq!(viewer.get("/a").await.content, expected, "{host}");
+    }
 }
 
 #[test]
@@ -179,7 +214,7 @@ fn mistakes_are_reported() {
     }
     let mut own = compile(&config(address, HEADER));
     let error = own.stage(compile(&config(address, HEADER))).expect_err("an error");
-    assert_eq!(error, "it has a table [staging] itself: remove it");
+    assert_eq!(error, "it has a table [staging] itself: remove the table there");
     let both = config(address, HEADER)
         + &config(address, "").split("[[distribution]]").last().map_or_else(String::new, |it| {
             format!(

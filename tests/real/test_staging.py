@@ -1,5 +1,6 @@
 """Staging: the running program with a second configuration, until it fails or is promoted."""
 
+import os
 import pathlib
 import shutil
 import subprocess
@@ -81,15 +82,27 @@ class Staging(unittest.TestCase):
         self.assertEqual(seen.count("staged") + seen.count(None), 400)
         wait_for("the metric", lambda: self.metric() == "1", self.edge.said)
         old, new = self.config.read_text(), self.staged.read_text()
+        # Another owner and mode, behind a link.
+        file = self.folder / "real.toml"
+        self.config.rename(file)
+        self.config.symlink_to(file)
+        os.chown(file, 65534, 65534)
+        file.chmod(0o640)
         promoted = self.forebay("promote")
         self.assertEqual(promoted.returncode, 0, promoted.stderr)
-        self.assertEqual((self.config.read_text(), (self.folder / "forebay.toml.previous").read_text()), (new, old))
+        previous = self.folder / "real.toml.previous"
+        self.assertEqual((self.config.read_text(), previous.read_text()), (new, old))
+        for path in (file, previous):
+            found = path.stat()
+            self.assertEqual((found.st_uid, found.st_gid, found.st_mode & 0o777), (65534, 65534, 0o640))
+        self.assertTrue(self.config.is_symlink())
         self.assertEqual({self.get() for _ in range(50)}, {(200, "staged")})
         again = self.forebay("promote")
         self.assertEqual(again.returncode, 1)
         self.assertIn("has no table [staging]", again.stderr)
 
     def test_what_cannot_be_promoted_leaves_everything_as_it_is(self):
+        wait_for("the metric", lambda: self.metric() == "1", self.edge.said)
         old = self.config.read_text()
         # Only the running program finds out: the check of files is not part of it.
         self.staged.write_text(self.text(1, "staged").replace('"http://127', '"https://127').replace(
@@ -121,6 +134,9 @@ class Staging(unittest.TestCase):
         wait_for("the end", has_ended, self.edge.said)
         self.assertIn("the staging configuration ended", self.edge.said())
         self.assertEqual({self.get(aws_cf_cd_staging="yes") for _ in range(20)}, {(200, None)})
+        refused = self.forebay("promote")
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("serves no requests", refused.stderr)
         # A reload of the same configuration does not begin again, one of another does.
         self.assertEqual(self.forebay("reload").returncode, 0)
         self.assertEqual(self.get(aws_cf_cd_staging="yes"), (200, None))

@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use super::Login;
 
-/// Most logins that wait for a verification. Others are sent away.
+/// Most logins that wait for a verification. Others are refused.
 const MAX_WAITING: usize = 64;
 
 /// Verifies passwords on threads that serve no requests, a few at a time: guesses cannot use all CPUs.

@@ -1,12 +1,12 @@
 //! Users and the hashes of their passwords.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{Credentials, PasswordHash};
 
 /// Users and the hashes of their passwords.
 #[derive(Debug, Default)]
-pub(crate) struct Users(HashMap<Box<str>, PasswordHash>);
+pub(crate) struct Users(BTreeMap<Box<str>, PasswordHash>);
 
 /// A line that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,14 +68,14 @@ impl Users {
         hash.is_some_and(|hash| hash.is_known(&credentials.password))
     }
 
-    /// Verifies a password. For an unknown user, this takes as long as for a user, so that viewers do not learn names.
+    /// Verifies a password. For an unknown user, this takes as long as for the slowest hash, so that viewers do not learn names.
     pub(super) fn verify(&self, credentials: &Credentials) -> bool {
         match self.0.get(&*credentials.name) {
             Some(hash) => {
                 hash.is_known(&credentials.password) || hash.verify(&credentials.password)
             }
             None => {
-                if let Some(other) = self.0.values().next() {
+                if let Some(other) = self.0.values().max_by_key(|hash| hash.cost()) {
                     std::hint::black_box(other.matches(&credentials.password));
                 }
                 false

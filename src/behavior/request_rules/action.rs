@@ -136,7 +136,7 @@ impl Action {
             Self::Redirects(_) => "redirects, because its file has the path",
             Self::Rewrite(_) | Self::DirectoryIndex(_) => "rewrites the path",
             Self::Deny => "refuses the request",
-            Self::BasicAuth(_) => "wants a user name and a password",
+            Self::BasicAuth(_) => "requires a user name and a password",
         }
     }
 }

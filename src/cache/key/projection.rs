@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, header, request::Parts};
 use super::name_spec::NameSpec;
 use crate::http::{
     coding::Codings,
-    cookies::cookies,
+    cookies::{cookies, staging_cookie},
     field_table::RequestField,
     fields::connection_names,
     query::{self, name_and_value, pairs},
@@ -199,10 +199,11 @@ fn select_cookies(spec: &NameSpec, request: &Parts) -> Option<Vec<u8>> {
         return None;
     }
     let kept: Vec<&[u8]> = match spec {
-        NameSpec::All => {
+        NameSpec::All if staging_cookie(&request.headers).is_none() => {
             let lines = request.headers.get_all(header::COOKIE).iter();
             lines.map(HeaderValue::as_bytes).collect()
         }
+        NameSpec::All => cookies(&request.headers).collect(),
         _ => cookies(&request.headers).filter(|cookie| spec.includes_pair(cookie)).collect(),
     };
     (!kept.is_empty()).then(|| kept.join(&b"; "[..]))

@@ -5,6 +5,9 @@ use super::{
     value::{Piece, Value},
 };
 
+/// The properties of a response that are read, or make no difference.
+const KNOWN: [&str; 4] = ["statusCode", "statusDescription", "headers", "body"];
+
 /// A response that a function makes itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -26,6 +29,10 @@ impl Answer {
         let Some(Value::Number(status)) = result.property("statusCode") else {
             return Err(unclear());
         };
+        let Value::Object(properties) = result else { return Err(unclear()) };
+        if properties.iter().any(|(name, _)| !KNOWN.contains(&name.as_str())) {
+            return Err(unclear());
+        }
         let mut fields = Vec::new();
         if let Some(headers) = result.property("headers") {
             let Value::Object(headers) = headers else { return Err(unclear()) };

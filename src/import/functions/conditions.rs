@@ -51,13 +51,16 @@ impl Condition {
     }
 }
 
+/// The most ways in which a condition can hold or not.
+const MAX_WAYS: usize = 64;
+
 /// Whether atoms hold on a path, in the order in which the function tests them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts(pub(super) Vec<(Atom, bool)>);
 
 impl Facts {
     /// Whether the atom is known to hold or not.
-    fn known(&self, atom: &Atom) -> Option<bool> {
+    pub(super) fn known(&self, atom: &Atom) -> Option<bool> {
         let of_subject = self.0.iter().filter(|(own, _)| own.subject == atom.subject);
         of_subject.clone().find(|(own, _)| own == atom).map(|(_, holds)| *holds).or_else(|| {
             let has = |test: fn(&Test) -> bool, value: bool| {
@@ -82,11 +85,29 @@ impl Facts {
         })
     }
 
-    /// The facts after a condition is tested: for each way in which it can hold or not, the truth of the condition.
-    pub(super) fn split(self, condition: &Condition) -> Vec<(bool, Self)> {
+    /// The same facts and those that hold whenever the condition does, or does not.
+    pub(super) fn assuming(&self, condition: &Condition, holds: bool) -> Self {
+        match (condition, holds) {
+            (Condition::Known(_), _) => self.clone(),
+            (Condition::Atom(atom), _) => {
+                let mut facts = self.clone();
+                facts.0.push((atom.clone(), holds));
+                facts
+            }
+            (Condition::Not(inner), _) => self.assuming(inner, !holds),
+            (Condition::And(first, second), true) | (Condition::Or(first, second), false) => {
+                self.assuming(first, holds).assuming(second, holds)
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// The facts after a condition is tested: for each way in which it can hold or not, the truth of the condition. `None` if
+    /// there are too many ways.
+    pub(super) fn split(self, condition: &Condition) -> Option<Vec<(bool, Self)>> {
         match condition {
-            Condition::Known(value) => vec![(*value, self)],
-            Condition::Atom(atom) => match self.known(atom) {
+            Condition::Known(value) => Some(vec![(*value, self)]),
+            Condition::Atom(atom) => Some(match self.known(atom) {
                 Some(value) => vec![(value, self)],
                 None => [true, false]
                     .map(|value| {
@@ -95,9 +116,10 @@ impl Facts {
                         (value, facts)
                     })
                     .into(),
-            },
+            }),
             Condition::Not(inner) => {
-                self.split(inner).into_iter().map(|(value, facts)| (!value, facts)).collect()
+                let split = self.split(inner)?.into_iter();
+                Some(split.map(|(value, facts)| (!value, facts)).collect())
             }
             Condition::And(first, second) => self.split_pair(first, second, true),
             Condition::Or(first, second) => self.split_pair(first, second, false),
@@ -105,14 +127,23 @@ impl Facts {
     }
 
     /// Tests the second condition only if the first one is `needed`.
-    fn split_pair(self, first: &Condition, second: &Condition, needed: bool) -> Vec<(bool, Self)> {
-        let split = self.split(first).into_iter();
-        split
-            .flat_map(
-                |(value, facts)| {
-                    if value == needed { facts.split(second) } else { vec![(value, facts)] }
-                },
-            )
-            .collect()
+    fn split_pair(
+        self,
+        first: &Condition,
+        second: &Condition,
+        needed: bool,
+    ) -> Option<Vec<(bool, Self)>> {
+        let mut ways = Vec::new();
+        for (value, facts) in self.split(first)? {
+            if value == needed {
+                ways.extend(facts.split(second)?);
+            } else {
+                ways.push((value, facts));
+            }
+            if ways.len() > MAX_WAYS {
+                return None;
+            }
+        }
+        Some(ways)
     }
 }

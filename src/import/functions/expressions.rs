@@ -5,16 +5,19 @@ use std::collections::HashMap;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use oxc_ast::ast::{
     Argument, BinaryExpression, BinaryOperator, CallExpression, ChainElement, Expression,
-    LogicalOperator, ObjectExpression, ObjectPropertyKind, PropertyKey, TemplateLiteral,
-    UnaryOperator,
+    LogicalExpression, LogicalOperator, ObjectExpression, ObjectPropertyKind, PropertyKey,
+    TemplateLiteral, UnaryOperator,
 };
 use oxc_span::GetSpan;
 
 use super::{
     Unclear,
-    conditions::{Condition, Subject, Test},
-    value::{Piece, Value, joined},
+    conditions::{Atom, Condition, Facts, Subject, Test},
+    value::{HOST, Piece, Value, joined},
 };
+
+/// The most characters of code in a message.
+const LONGEST_SNIPPET: usize = 60;
 
 /// What is known while an expression is evaluated.
 pub(super) struct Scope<'a> {
@@ -22,6 +25,8 @@ pub(super) struct Scope<'a> {
     pub(super) names: &'a HashMap<String, Value>,
     /// The path of the request, as the function has changed it.
     pub(super) uri: &'a [Piece],
+    /// What holds where the expression is evaluated.
+    pub(super) facts: Facts,
 }
 
 impl Scope<'_> {
@@ -32,7 +37,7 @@ impl Scope<'_> {
             Expression::BooleanLiteral(literal) => {
                 Some(Value::Condition(Condition::Known(literal.value)))
             }
-            Expression::NullLiteral(_) => Some(Value::Undefined),
+            Expression::NullLiteral(_) => Some(Value::Null),
             Expression::RegExpLiteral(literal) => {
                 let text = literal.regex.pattern.text.as_str();
                 match literal.regex.flags.to_string().as_str() {
@@ -46,16 +51,16 @@ impl Scope<'_> {
             Expression::ParenthesizedExpression(inner) => return self.value(&inner.expression),
             Expression::AwaitExpression(inner) => return self.value(&inner.argument),
             Expression::StaticMemberExpression(member) => {
-                self.member(self.value(&member.object)?, &member.property.name)
+                self.member(self.value(&member.object)?, &member.property.name, member.optional)
             }
             Expression::ComputedMemberExpression(member) => {
                 let name = self.value(&member.expression)?;
                 let object = self.value(&member.object)?;
-                name.as_literal().and_then(|name| self.member(object, name))
+                name.as_literal().and_then(|name| self.member(object, name, member.optional))
             }
             Expression::ChainExpression(chain) => match &chain.expression {
                 ChainElement::StaticMemberExpression(member) => {
-                    self.member(self.value(&member.object)?, &member.property.name)
+                    self.member(self.value(&member.object)?, &member.property.name, member.optional)
                 }
                 ChainElement::CallExpression(call) => self.call(call)?,
                 _ => None,
@@ -64,25 +69,31 @@ impl Scope<'_> {
                 self.unary(unary.operator, self.value(&unary.argument)?)
             }
             Expression::BinaryExpression(binary) => self.binary(binary)?,
-            Expression::LogicalExpression(logical) => {
-                let both = [&logical.left, &logical.right].map(|side| self.value(side));
-                let [Ok(left), Ok(right)] = both else { return Err(self.unclear(expression)) };
-                let sides = left.truth().zip(right.truth());
-                sides.and_then(|(left, right)| {
-                    let (left, right) = (Box::new(left), Box::new(right));
-                    match logical.operator {
-                        LogicalOperator::And => Some(Condition::And(left, right)),
-                        LogicalOperator::Or => Some(Condition::Or(left, right)),
-                        LogicalOperator::Coalesce => None,
-                    }
-                    .map(Value::Condition)
-                })
-            }
+            Expression::LogicalExpression(logical) => self.logical(logical)?,
             Expression::ObjectExpression(object) => Some(self.object(object)?),
             Expression::CallExpression(call) => self.call(call)?,
             _ => None,
         };
         value.ok_or_else(|| self.unclear(expression))
+    }
+
+    /// The second side is evaluated only if the first one is true, or false.
+    fn logical(&self, logical: &LogicalExpression<'_>) -> Result<Option<Value>, Unclear> {
+        let needed = match logical.operator {
+            LogicalOperator::And => true,
+            LogicalOperator::Or => false,
+            LogicalOperator::Coalesce => return Ok(None),
+        };
+        let Some(left) = self.value(&logical.left)?.truth() else { return Ok(None) };
+        let facts = self.facts.assuming(&left, needed);
+        let right = Scope { facts, ..*self }.value(&logical.right)?.truth();
+        Ok(right.map(|right| {
+            let (left, right) = (Box::new(left), Box::new(right));
+            Value::Condition(match logical.operator {
+                LogicalOperator::And => Condition::And(left, right),
+                _ => Condition::Or(left, right),
+            })
+        }))
     }
 
     /// The condition of an `if`.
@@ -96,7 +107,11 @@ impl Scope<'_> {
         let (start, end) = (span.start as usize, span.end as usize);
         let text = self.source.get(start..end).unwrap_or_default();
         let text: Vec<&str> = text.split_whitespace().collect();
-        let text: String = text.join(" ").chars().take(60).collect();
+        // Texts may be secrets.
+        let text = without_literals(&text.join(" "));
+        let is_long = text.chars().count() > LONGEST_SNIPPET;
+        let end = if is_long { "…" } else { "" };
+        let text: String = text.chars().take(LONGEST_SNIPPET).chain(end.chars()).collect();
         let before = self.source.get(..start).unwrap_or_default();
         let line = Some(before.matches('\n').count() + 1);
         Unclear { line, reason: format!("`{text}` is not understood") }
@@ -127,17 +142,29 @@ impl Scope<'_> {
         Ok(Some(Value::Text(text)))
     }
 
-    /// A property of a value.
-    pub(super) fn member(&self, object: Value, name: &str) -> Option<Value> {
+    /// A property of a value. `is_optional` means that there is none if there is no value.
+    pub(super) fn member(&self, object: Value, name: &str, is_optional: bool) -> Option<Value> {
+        let is_there = |name: &String| {
+            let subject = Subject::Header(name.clone());
+            is_optional || self.facts.known(&Atom { subject, test: Test::Present }) == Some(true)
+        };
         Some(match (&object, name) {
             (Value::Event, "request") => Value::Request,
             (Value::Event, "response") => Value::Response,
             (Value::Request, "uri") => Value::Text(self.uri.to_vec()),
             (Value::Request, "headers") => Value::RequestHeaders,
             (Value::Response, "headers") => Value::ResponseHeaders,
-            (Value::RequestHeaders, _) => Value::Header(name.to_ascii_lowercase()),
-            (Value::Header(field), "value") if field == "host" => Value::Text(vec![Piece::Host]),
-            (Value::Header(field), "value") => Value::Text(vec![Piece::Header(field.clone())]),
+            // Names are in lower case, and cookies are elsewhere.
+            (Value::RequestHeaders, "cookie") => Value::Undefined,
+            (Value::RequestHeaders, _) if name.bytes().any(|b| b.is_ascii_uppercase()) => {
+                Value::Undefined
+            }
+            (Value::RequestHeaders, _) => Value::Header(name.to_owned()),
+            (Value::Header(field), "value") if field == HOST => Value::Text(vec![Piece::Host]),
+            // Without the field, the function would fail.
+            (Value::Header(field), "value") if is_there(field) => {
+                Value::Text(vec![Piece::Header(field.clone())])
+            }
             (Value::Object(_), _) => object.property(name).cloned().unwrap_or(Value::Undefined),
             (
                 Value::Text(_)
@@ -180,7 +207,12 @@ impl Scope<'_> {
             BinaryOperator::LessThan => return Ok(found(left, &right, "0", false)),
             _ => return Ok(None),
         };
-        let condition = equality(&left, &right).or_else(|| equality(&right, &left));
+        let is_strict = matches!(
+            binary.operator,
+            BinaryOperator::StrictEquality | BinaryOperator::StrictInequality
+        );
+        let condition = equality(&left, &right, is_strict);
+        let condition = condition.or_else(|| equality(&right, &left, is_strict));
         let condition = condition.map(|is| if equal { is } else { is.negated() });
         Ok(condition.map(Value::Condition))
     }
@@ -196,7 +228,8 @@ impl Scope<'_> {
                 PropertyKey::StringLiteral(name) => name.value.to_string(),
                 _ => return Err(self.unclear(&**property)),
             };
-            if property.computed || property.method {
+            let is_known = properties.iter().any(|(known, _)| *known == name);
+            if property.computed || property.method || is_known {
                 return Err(self.unclear(&**property));
             }
             properties.push((name, self.value(&property.value)?));
@@ -207,9 +240,6 @@ impl Scope<'_> {
     /// A call of a method that is known.
     fn call(&self, call: &CallExpression<'_>) -> Result<Option<Value>, Unclear> {
         let Value::Method(object, name) = self.value(&call.callee)? else { return Ok(None) };
-        if *object == Value::Console {
-            return Ok(Some(Value::Undefined));
-        }
         let mut values = Vec::new();
         for argument in &call.arguments {
             match argument {
@@ -218,6 +248,9 @@ impl Scope<'_> {
             }
         }
         Ok(match (&*object, name.as_str(), &values[..]) {
+            (Value::Console, "log" | "error" | "warn" | "info" | "debug", _) => {
+                Some(Value::Undefined)
+            }
             (Value::Buffer, "from", [Value::Text(text)]) => Some(Value::Bytes(text.clone())),
             (Value::Bytes(text), "toString", [format]) if format.as_literal() == Some("base64") => {
                 let text = Value::Text(text.clone());
@@ -291,14 +324,18 @@ fn matching(value: &Value, pattern: &str) -> Option<Value> {
 }
 
 /// Whether a value equals another one.
-fn equality(value: &Value, other: &Value) -> Option<Condition> {
-    let present = |name: &String| Condition::is(Subject::Header(name.clone()), Test::Present);
+fn equality(value: &Value, other: &Value, is_strict: bool) -> Option<Condition> {
+    let missing = |name: &String| match name.as_str() {
+        HOST => Condition::Known(false),
+        _ => Condition::is(Subject::Header(name.clone()), Test::Present).negated(),
+    };
     match (value, other) {
-        (Value::Header(name), Value::Undefined) => Some(present(name).negated()),
+        (Value::Header(name), Value::Undefined) => Some(missing(name)),
+        // A missing field is undefined, which equals null only loosely.
+        (Value::Header(_), Value::Null) if is_strict => Some(Condition::Known(false)),
+        (Value::Header(name), Value::Null) => Some(missing(name)),
         (Value::Method(object, typeof_), other) if typeof_ == "typeof" => match &**object {
-            Value::Header(name) if other.as_literal() == Some("undefined") => {
-                Some(present(name).negated())
-            }
+            Value::Header(name) if other.as_literal() == Some("undefined") => Some(missing(name)),
             _ => None,
         },
         (Value::Text(_), other) => {
@@ -312,4 +349,24 @@ fn equality(value: &Value, other: &Value) -> Option<Condition> {
         },
         _ => None,
     }
+}
+
+/// A text without what stands in quotes.
+fn without_literals(text: &str) -> String {
+    let (mut kept, mut quote) = (String::new(), None);
+    for c in text.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            Some(_) => continue,
+            None if ['\'', '"', '`'].contains(&c) => {
+                quote = Some(c);
+                kept.push(c);
+                kept.push('…');
+                continue;
+            }
+            None => {}
+        }
+        kept.push(c);
+    }
+    kept
 }

@@ -65,10 +65,13 @@ fn follow_here(source: &str) -> Result<Vec<Path>, Unclear> {
                 let is_handler = function.id.as_ref().is_some_and(|id| id.name == "handler");
                 let body = function.body.as_ref().filter(|_| is_handler && !function.generator);
                 let body = body.ok_or_else(|| state.scope().unclear(statement))?;
-                handler = Some((&*function.params, &**body));
+                if handler.replace((&*function.params, &**body)).is_some() {
+                    return Err(state.scope().unclear(statement));
+                }
             }
             Statement::VariableDeclaration(declaration) => match handler_of(declaration) {
-                Some(arrow) => handler = Some(arrow),
+                Some(arrow) if handler.is_none() => handler = Some(arrow),
+                Some(_) => return Err(state.scope().unclear(statement)),
                 None => state.declare(declaration)?,
             },
             Statement::EmptyStatement(_) => {}
@@ -108,6 +111,10 @@ fn handler_of<'a>(
     }
 }
 
+fn too_many() -> Unclear {
+    Unclear::function("it has too many paths")
+}
+
 /// What is known at a place of the function, on one path.
 #[derive(Clone)]
 struct State<'a> {
@@ -128,7 +135,8 @@ impl<'a> State<'a> {
     }
 
     fn scope(&self) -> Scope<'_> {
-        Scope { source: self.source, names: &self.names, uri: &self.uri }
+        let (names, uri, facts) = (&self.names, &self.uri, self.facts.clone());
+        Scope { source: self.source, names, uri, facts }
     }
 
     /// Runs statements until the function returns.
@@ -143,7 +151,7 @@ impl<'a> State<'a> {
                 }
             }
             if next.len() > MAX_PATHS {
-                return Err(Unclear::function("it has too many paths"));
+                return Err(too_many());
             }
             ends = next;
         }
@@ -164,7 +172,7 @@ impl<'a> State<'a> {
             Statement::IfStatement(test) => {
                 let condition = self.scope().condition(&test.test)?;
                 let mut ends = Vec::new();
-                for (holds, facts) in self.facts.clone().split(&condition) {
+                for (holds, facts) in self.facts.clone().split(&condition).ok_or_else(too_many)? {
                     let state = Self { facts, ..self.clone() };
                     match (holds, &test.alternate) {
                         (true, _) => ends.extend(state.step(&test.consequent)?),
@@ -213,7 +221,7 @@ impl<'a> State<'a> {
                 for property in &object.properties {
                     let name = property.key.static_name().filter(|_| !property.computed);
                     let name = name.ok_or_else(|| self.scope().unclear(pattern))?;
-                    let member = self.scope().member(value.clone(), &name);
+                    let member = self.scope().member(value.clone(), &name, false);
                     let member = member.ok_or_else(|| self.scope().unclear(pattern))?;
                     self.bind(&property.value, member)?;
                 }

@@ -10,6 +10,7 @@ use super::{
     rule::{Action, Rule},
     value::Value,
 };
+use crate::access::passwords::PasswordHash;
 
 /// Takes the check of a password out of a function: returns its rule, and the paths of requests with the password.
 pub(super) fn take_password(paths: Vec<Path>) -> Result<(Option<Rule>, Vec<Path>), Unclear> {
@@ -45,6 +46,11 @@ pub(super) fn take_password(paths: Vec<Path>) -> Result<(Option<Rule>, Vec<Path>
     let pair = value.strip_prefix("Basic ").and_then(|pair| BASE64_STANDARD.decode(pair).ok());
     let pair = pair.and_then(|pair| String::from_utf8(pair).ok()).ok_or_else(unclear)?;
     let (name, password) = pair.split_once(':').ok_or_else(unclear)?;
+    if password.len() > PasswordHash::MAX_PASSWORD || password.contains('\0') {
+        return Err(Unclear::function(
+            "its password is longer than 71 bytes, which is too long for bcrypt",
+        ));
+    }
     let action = Action::BasicAuth {
         realm: realm.ok_or_else(unclear)?,
         name: name.to_owned(),

@@ -61,7 +61,7 @@ impl Rule {
             Some(Action::DirectoryIndex(object)) => text.line("directory_index", quote(object)),
             Some(Action::Deny) => text.line("deny", true),
             Some(Action::BasicAuth { realm, name, password }) => {
-                // It fails only for a cost or a password that bcrypt does not have.
+                // Passwords that bcrypt does not have are refused before.
                 let hash = bcrypt::hash(password, COST).unwrap_or_default();
                 let users = format!("{{ {} = {} }}", key(name), quote(&hash));
                 text.line("basic_auth", format!("{{ realm = {}, users = {users} }}", quote(realm)));

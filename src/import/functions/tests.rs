@@ -125,7 +125,7 @@ fn refusals() {
     let secret = "const r = event.request;
         if (!r.headers['x-secret'] || r.headers['x-secret'].value !== 'a') { return { statusCode: 403 }; }
         return r;";
-    let reason = "it tests `a` in a way that no rule can";
+    let reason = "it tests x-secret for its value in a way that no rule can";
     assert_eq!(request(secret), Err(reason.to_owned()));
 }
 
@@ -225,7 +225,7 @@ fn header_fields_of_responses() {
     for (code, reason) in [
         (
             "if (!event.response.headers['x-a']) { event.response.headers['x-a'] = { value: 'b' }; } return event.response;",
-            "line 1: `event.response.headers['x-a']` is not understood",
+            "line 1: `event.response.headers['…']` is not understood",
         ),
         (
             "event.response.headers['content-length'] = { value: '1' }; return event.response;",
@@ -255,7 +255,7 @@ fn what_is_not_understood_is_named_and_refused() {
         ),
         (
             "function handler(event) {\n  event.request.headers['x-a'] = { value: 'b' };\n  return event.request;\n}",
-            "line 2: `event.request.headers['x-a'] = { value: 'b' }` is not understood",
+            "line 2: `event.request.headers['…'] = { value: '…' }` is not understood",
         ),
         (
             "function handler(event) {\n  if (event.request.method == 'POST') { return event.request; }\n  return event.request;\n}",
@@ -277,7 +277,7 @@ fn what_is_not_understood_is_named_and_refused() {
             "function handler(event) { event.request.uri = '/{path}'; return event.request; }",
             "it makes a URL of more than the path of the request",
         ),
-        ("function handler(event) { throw 'a'; }", "line 1: `throw 'a';` is not understood"),
+        ("function handler(event) { throw 'a'; }", "line 1: `throw '…';` is not understood"),
         (
             "function handler(event) { var r = event.request; r = r; if (r) { return r; } return r; }",
             "line 1: `r` is not understood",
@@ -315,4 +315,55 @@ fn deep_nesting_is_refused() {
     let long = " ".repeat(11_000);
     let reason = "it is longer than 10 KiB, which CloudFront does not allow";
     assert_eq!(whole(&long, Event::ViewerRequest), Err(reason.to_owned()));
+}
+
+/// What a function would do otherwise than its rules.
+#[test]
+fn what_could_mean_something_else_is_refused() {
+    let refuse = "return { statusCode: 403 };";
+    for code in [
+        // Without the field, it fails.
+        format!("var r = event.request; if (r.headers['x-team'].value === 'bad') {{ {refuse} }} return r;"),
+        // A field that is never there, and a comparison that is never true.
+        "var r = event.request; if (r.headers['X-Team'] && r.headers['X-Team'].value === 'a') { return r; } r.uri += r.headers['X-Team'].value; return r;".to_owned(),
+        format!("var r = event.request; if (/^\\/My%20Docs\\//.test(r.uri)) {{ {refuse} }} return r;"),
+        format!("var r = event.request; if (/^\\/[a&&b]/.test(r.uri)) {{ {refuse} }} return r;"),
+        format!("var r = event.request; if (/^\\/(?=a)/.test(r.uri)) {{ {refuse} }} return r;"),
+        format!("var r = event.request; if (/^\\/\\d/.test(r.uri)) {{ {refuse} }} return r;"),
+        format!("var r = event.request; if (/^\\/.{{3}}$/.test(r.uri)) {{ {refuse} }} return r;"),
+        "console.log(event.request.uri = '/a'); return event.request;".to_owned(),
+        "console.log(event.request.headers.x.value); return event.request;".to_owned(),
+        "return { statusCode: 302, statusCode: 403, headers: { location: { value: '/a' } } };".to_owned(),
+        "return { statusCode: 302, headers: { location: { value: '/a' } }, cookies: {} };".to_owned(),
+        "var r = event.request; return { statusCode: 301, headers: { location: { value: 'https://' + r.headers.host.value + r.uri } } };".to_owned(),
+        "var r = event.request; return { statusCode: 301, headers: { location: { value: 'https://' + r.headers.host.value } } };".to_owned(),
+        "var r = event.request; return { statusCode: 301, headers: { location: { value: 'https://' + r.headers.host.value + ':8443' + r.uri } } };".to_owned(),
+    ] {
+        assert!(request(&code).is_err(), "{code}: {:?}", request(&code));
+    }
+    let two = "var handler = function (e) { return { statusCode: 403 }; }; function handler(event) { return event.request; }";
+    assert!(whole(two, Event::ViewerRequest).is_err());
+    // Every request has a host, and a header field that is missing is not null.
+    let host = "var r = event.request; if (r.headers.host && r.headers.host.value === 'a.example') { return { statusCode: 302, headers: { location: { value: '/a' } } }; } return r;";
+    let rule = "--\nhost = \"a.example\"\nredirect = \"/a\"\nstatus = 302\nkeep_query = false\n";
+    assert_eq!(request(host).as_deref(), Ok(rule));
+    let null = "var r = event.request; if (r.headers['x-ok'] === null) { return r; } return { statusCode: 403 };";
+    assert_eq!(request(null).as_deref(), Ok("--\ndeny = true\n"));
+    let any = "var r = event.request; if (r.headers.host.value.startsWith('www.')) { return { statusCode: 301, headers: { location: { value: 'https://' + r.headers.host.value.slice(4) + r.uri } } }; } return r;";
+    let code = format!("function handler(event) {{ {any} }}");
+    assert!(translate(&code, Event::ViewerRequest, &["*.example.com"]).is_err());
+    assert!(translate(&code, Event::ViewerRequest, &[]).is_err());
+    let pairs: Vec<String> = (0..30)
+        .map(|number| format!("(u.includes('a{number}') || u.includes('b{number}'))"))
+        .collect();
+    let many = format!(
+        "var u = event.request.uri; if ({}) {{ {refuse} }} return event.request;",
+        pairs.join(" && ")
+    );
+    assert_eq!(request(&many), Err("it has too many paths".to_owned()));
+    let long = format!(
+        "var r = event.request; var a = r.headers.authorization; if (!a || a.value !== 'Basic ' + Buffer.from('a:{}').toString('base64')) {{ return {REFUSAL}; }} return r;",
+        "b".repeat(72)
+    );
+    assert!(request(&long).expect_err("refused").contains("too long for bcrypt"));
 }

@@ -108,6 +108,10 @@ fn add(
         Effect::Answer(Answer::Forbidden) => {
             no_www(www)?;
             translation.rules.push(Rule { action: Some(Action::Deny), ..rule });
+            let difference = "refusals have Forebay's own page and header fields";
+            if !translation.differences.contains(&difference) {
+                translation.differences.push(difference);
+            }
             return Ok(());
         }
         Effect::Answer(Answer::Unauthorized(_)) => {
@@ -115,6 +119,11 @@ fn add(
         }
         Effect::Answer(Answer::Redirect { status, location, fields }) => (status, location, fields),
     };
+    if www && (aliases.is_empty() || aliases.iter().any(|alias| alias.starts_with('*'))) {
+        return Err(Unclear::function(
+            "it removes `www.` from any host: the distribution has not only full names",
+        ));
+    }
     let hosts: Vec<Option<&str>> = if www {
         aliases.iter().filter(|alias| alias.starts_with("www.")).copied().map(Some).collect()
     } else {
@@ -129,7 +138,7 @@ fn add(
             (piece, _) => Ok(piece.clone()),
         });
         let location: Vec<Piece> = location.collect::<Result<_, _>>()?;
-        let action = Action::Redirect { status, target: target(&on_same_host(location))? };
+        let action = Action::Redirect { status, target: target(&on_same_host(location)?)? };
         translation.rules.push(Rule {
             host: host.map(str::to_owned).or_else(|| rule.host.clone()),
             action: Some(action),
@@ -150,10 +159,16 @@ fn www() -> Atom {
 }
 
 /// A location on the request's own host, as a path.
-fn on_same_host(location: Vec<Piece>) -> Vec<Piece> {
+fn on_same_host(location: Vec<Piece>) -> Result<Vec<Piece>, Unclear> {
     match &location[..] {
-        [Piece::Literal(scheme), Piece::Host, rest @ ..] if scheme == "https://" => rest.to_vec(),
-        _ => location,
+        [Piece::Literal(scheme), Piece::Host, rest @ ..] if scheme == "https://" => match rest {
+            [Piece::Literal(path), ..] if path.starts_with('/') => Ok(rest.to_vec()),
+            [Piece::Path, ..] => Err(Unclear::function(
+                "it redirects to HTTPS: set `viewer_protocol_policy = \"redirect-to-https\"` instead",
+            )),
+            _ => Err(Unclear::function("it redirects to another port or host")),
+        },
+        _ => Ok(location),
     }
 }
 
@@ -240,10 +255,10 @@ fn conditions(facts: &Facts, earlier: &[(&Path, bool)]) -> Result<Rule, Unclear>
             (Subject::Header(name), test, true)
                 if !rule.headers.iter().any(|(own, _)| own == name) =>
             {
-                let pattern = pattern(test).ok_or_else(|| too_strange(test))?;
+                let pattern = pattern(test).ok_or_else(|| too_strange(atom))?;
                 rule.headers.push((name.clone(), pattern));
             }
-            _ => return Err(too_strange(&atom.test)),
+            _ => return Err(too_strange(atom)),
         }
     }
     Ok(rule)
@@ -267,9 +282,7 @@ fn path_test(test: &Test, holds: bool) -> Result<PathTest, Unclear> {
     let is_plain =
         |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "/_.~-".contains(c));
     let test = match (test, holds) {
-        (Test::Matches(regex), true) if regex::Regex::new(regex).is_ok() => {
-            Some(PathTest::Regex(regex.clone()))
-        }
+        (Test::Matches(regex), true) if is_alike(regex) => Some(PathTest::Regex(regex.clone())),
         (Test::Equals(part) | Test::StartsWith(part), true) if is_plain(part) => {
             // A path pattern begins with a slash by itself.
             pattern(test).filter(|_| part.starts_with('/')).map(PathTest::Pattern)
@@ -288,14 +301,52 @@ fn path_test(test: &Test, holds: bool) -> Result<PathTest, Unclear> {
     test.ok_or_else(|| Unclear::function("it tests the path in a way that no rule can"))
 }
 
-fn too_strange(test: &Test) -> Unclear {
-    let what = match test {
-        Test::Present => "the presence of a header field",
-        Test::Equals(value)
-        | Test::StartsWith(value)
-        | Test::EndsWith(value)
-        | Test::Contains(value)
-        | Test::Matches(value) => value,
+/// Whether a regular expression of JavaScript, for paths as they are sent, means the same in a rule, for decoded paths.
+fn is_alike(regex: &str) -> bool {
+    let plain = regex.strip_prefix("(?i)").unwrap_or(regex);
+    let (mut is_in_class, mut is_negated) = (false, false);
+    let mut before = ' ';
+    let mut chars = plain.chars().peekable();
+    while let Some(c) = chars.next() {
+        let next = chars.peek().copied().unwrap_or(' ');
+        let is_fine = match c {
+            // `\d` and `\w` have other characters here, and letters may be other escapes.
+            '\\' => {
+                let escaped = chars.next().unwrap_or('a');
+                "/.-$^*+?()[]{}|".contains(escaped)
+            }
+            '[' if is_in_class => false,
+            '[' => {
+                (is_in_class, is_negated) = (true, next == '^');
+                true
+            }
+            ']' => {
+                is_in_class = false;
+                true
+            }
+            // A character may be several ones before it is decoded.
+            '{' => before != '.' && !(before == ']' && is_negated),
+            '?' if before == '(' => next == ':',
+            '&' | '~' | '-' if is_in_class => next != c,
+            c => c.is_ascii_alphanumeric() || "/.-_~$^*+?()}|:,!'@=;".contains(c),
+        };
+        if !is_fine {
+            return false;
+        }
+        before = c;
+    }
+    regex::Regex::new(regex).is_ok()
+}
+
+fn too_strange(Atom { subject, test }: &Atom) -> Unclear {
+    let what = match subject {
+        Subject::Path => "the path",
+        Subject::Host => "the host",
+        Subject::Header(name) => name,
     };
-    Unclear::function(format!("it tests `{what}` in a way that no rule can"))
+    let how = match test {
+        Test::Present => "for its presence",
+        _ => "for its value",
+    };
+    Unclear::function(format!("it tests {what} {how} in a way that no rule can"))
 }

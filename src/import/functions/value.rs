@@ -2,10 +2,14 @@
 
 use super::conditions::{Condition, Subject, Test};
 
+/// The header field that every request has.
+pub(super) const HOST: &str = "host";
+
 /// A value in a function.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Undefined,
+    Null,
     Number(f64),
     Event,
     Request,
@@ -71,7 +75,8 @@ impl Value {
     pub(super) fn truth(&self) -> Option<Condition> {
         match self {
             Self::Condition(condition) => Some(condition.clone()),
-            Self::Undefined => Some(Condition::Known(false)),
+            Self::Undefined | Self::Null => Some(Condition::Known(false)),
+            Self::Header(name) if name == HOST => Some(Condition::Known(true)),
             Self::Header(name) => Some(Condition::is(Subject::Header(name.clone()), Test::Present)),
             Self::Text(pieces) => match &pieces[..] {
                 [Piece::Header(name)] => {

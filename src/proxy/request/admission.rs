@@ -266,8 +266,7 @@ impl<'a> Route<'a> {
     pub(crate) fn of(rules: &'a Rules, incoming: &'a IncomingRequest) -> Result<Self, Rejection> {
         let request = &incoming.request;
         let host = authority(request).and_then(host).ok_or(Rejection::BadHost)?;
-        let distribution =
-            rules.hosts_of(&incoming.side).select(host).ok_or(Rejection::UnknownHost)?;
+        let distribution = rules.select(host, &incoming.side).ok_or(Rejection::UnknownHost)?;
         let target = distribution.route(request.uri.path());
         Ok(Self { distribution, host, target })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 
 use super::{
     incoming::IncomingRequest,
@@ -19,6 +19,9 @@ use crate::{
 /// The part of a key that names the behavior, if rules rewrote the path to one of another behavior. Neither viewers nor
 /// policies can set a field of this name.
 const BEHAVIOR: HeaderName = HeaderName::from_static("forebay-behavior");
+
+/// The part of a key that names the generation of a staging configuration. The same holds for it.
+const GENERATION: HeaderName = HeaderName::from_static("forebay-staging");
 
 /// The changes of a request by the rules of its behavior.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +74,12 @@ impl AppliedRules {
         }
         let path = CanonicalPath::resolve(&rewritten, form).map_err(Rejection::BadPath)?;
         let path = distribution.with_index(path).into_owned();
+        // What may not be requested must not be reached by another path.
+        for text in [path.for_patterns(), path.generous()] {
+            if let Some((matches, answer)) = own.refusal(&input, &text) {
+                return Err(NotAdmitted::by_rule(answer, matches));
+            }
+        }
         if distribution.protects_from(behavior, &path) {
             return Err(Rejection::ProtectedPath(matches).into());
         }
@@ -86,6 +95,7 @@ impl AppliedRules {
         fields: &mut Vec<(HeaderName, HeaderValue)>,
     ) {
         self.change_request(behavior, fields);
+        fields.extend(distribution.generation.clone().map(|generation| (GENERATION, generation)));
         if self.is_moved {
             let name = distribution.settings.behaviors.name(behavior);
             fields.extend(HeaderValue::try_from(name).map(|name| (BEHAVIOR, name)));
@@ -98,7 +108,12 @@ impl AppliedRules {
         behavior: &Behavior,
         fields: &mut Vec<(HeaderName, HeaderValue)>,
     ) {
-        if let Some(rules) = behavior.rules.as_ref().filter(|_| !self.matches.is_empty()) {
+        let Some(rules) = &behavior.rules else { return };
+        if rules.want_passwords() {
+            // The password is for this server, and everyone gets the same response.
+            fields.retain(|(name, _)| *name != header::AUTHORIZATION);
+        }
+        if !self.matches.is_empty() {
             rules.change_request(self.matches, fields);
         }
     }

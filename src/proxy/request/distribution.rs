@@ -20,9 +20,12 @@ use crate::{
     proxy::response::identity::Identity,
 };
 
+/// How the id of a distribution ends that serves a part of the requests to another one.
+pub(crate) const STAGED: &str = "-staging";
+
 /// The id of the distribution that serves a part of the requests to another one instead.
 pub(crate) fn staged_id(id: &str) -> String {
-    format!("{id}-staging")
+    format!("{id}{STAGED}")
 }
 
 /// The configuration of a distribution.
@@ -69,6 +72,8 @@ pub struct Distribution {
     pub(crate) hints: Hints,
     /// A number unique among all distributions, across reloads.
     pub(crate) serial: u64,
+    /// A part of the keys of what it stores, if it is one of staging.
+    pub(crate) generation: Option<HeaderValue>,
 }
 
 impl Distribution {
@@ -82,7 +87,14 @@ impl Distribution {
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { settings, origins, limits, metrics, hints: Hints::default(), serial }
+        let hints = Hints::default();
+        Self { settings, origins, limits, metrics, hints, serial, generation: None }
+    }
+
+    /// The same distribution of a staging configuration, which finds only what this generation of it stored.
+    #[must_use]
+    pub fn of_generation(self, generation: Option<u64>) -> Self {
+        Self { generation: generation.map(HeaderValue::from), ..self }
     }
 
     /// Whether its origins get header fields in which the edge describes the viewer.

@@ -7,7 +7,7 @@ use http::{HeaderValue, request::Parts};
 use super::{
     connection::Connection,
     routing::Rules,
-    staging::Side,
+    staging::{Selection, Side},
     viewer::{self, Viewer, X_FORWARDED_FOR},
 };
 use crate::{
@@ -30,7 +30,7 @@ pub(crate) struct IncomingRequest {
     pub(crate) forwarded_for: Option<HeaderValue>,
     /// Whether the request counts against rate limits.
     pub(crate) counts: bool,
-    /// Whether the staging configuration serves it.
+    /// The configuration that serves it.
     pub(crate) side: Side,
     /// Its trace, if it is traced. That is decided when its exchange begins.
     pub(crate) trace: Option<Arc<Trace>>,
@@ -40,14 +40,39 @@ impl IncomingRequest {
     pub(crate) fn new(
         rules: &Rules,
         connection: &Arc<Connection>,
-        mut request: Parts,
+        request: Parts,
         at: Timestamp,
     ) -> Self {
         let viewer = Viewer::of(&rules.trusted_proxies, connection, &request.headers);
+        let selection = Selection::Full { https: viewer.https };
+        Self::on_side(rules, connection, (request, viewer), at, selection)
+    }
+
+    /// A request that is explained, not served.
+    pub(crate) fn to_explain(
+        rules: &Rules,
+        connection: &Arc<Connection>,
+        request: Parts,
+        at: Timestamp,
+    ) -> Self {
+        let viewer = Viewer::of(&rules.trusted_proxies, connection, &request.headers);
+        let selection = Selection::WithoutChance;
+        let incoming = Self::on_side(rules, connection, (request, viewer), at, selection);
+        Self { counts: false, ..incoming }
+    }
+
+    fn on_side(
+        rules: &Rules,
+        connection: &Arc<Connection>,
+        (mut request, viewer): (Parts, Viewer),
+        at: Timestamp,
+        selection: Selection,
+    ) -> Self {
         // Measure the head before adding headers.
         let head_length = head_length(&request);
         let staging = rules.staging.as_ref();
-        let side = staging.map(|staging| staging.select(&mut request, at)).unwrap_or_default();
+        let side = staging.map(|staging| staging.select(&request.headers, at, selection));
+        let side = side.unwrap_or_default();
         let is_described = rules.describe_viewers(&side, &request);
         let forwarded_for =
             is_described.then(|| request.headers.get(X_FORWARDED_FOR).cloned()).flatten();

@@ -21,7 +21,7 @@ pub(crate) enum NotAdmitted {
     Rejected(Rejection),
     /// A rule of the behavior redirects the viewer.
     Redirected(RuleRedirect),
-    /// A rule of the behavior wants a user name and a password.
+    /// A rule of the behavior requires a user name and a password.
     Unauthorized(Unauthorized),
 }
 
@@ -100,7 +100,7 @@ impl Unauthorized {
         )
     }
 
-    /// Sends the viewer away because too many logins wait.
+    /// Refuses a request because too many logins wait.
     pub(crate) fn busy() -> ProxyResponse {
         let report = Report { detail: Some(Self::BUSY), ..Report::new(CacheStatus::Local) };
         error(StatusCode::SERVICE_UNAVAILABLE, report, [(header::RETRY_AFTER, 1.into())])

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use http::{request::Parts, uri::Authority};
 
-use super::{
-    distribution::staged_id,
-    staging::{Side, Staging},
-};
+use super::staging::{Side, Staging};
 pub use super::{
     distribution::{Distribution, Settings},
     hosts::Hosts,
@@ -56,10 +53,11 @@ impl Rules {
         Self { describes_viewers, ..rules }
     }
 
-    /// The distributions of one side by host.
-    pub(crate) fn hosts_of(&self, side: &Side) -> &Hosts {
-        let staging = self.staging.as_ref().filter(|_| side.is_staged);
-        staging.map_or(&self.hosts, |staging| &staging.hosts)
+    /// The distribution for a host (without port), on one side. One that staging does not have serves all of its requests.
+    pub(crate) fn select(&self, host: &str, side: &Side) -> Option<&Arc<Distribution>> {
+        let primary = self.hosts.select(host)?;
+        let staged = side.is_staged.then(|| self.staged(&primary.settings.id)).flatten();
+        Some(staged.unwrap_or(primary))
     }
 
     /// All distributions, also those of staging.
@@ -81,7 +79,7 @@ impl Rules {
 
     /// The distribution that serves a part of the requests to another one instead.
     pub(crate) fn staged(&self, id: &str) -> Option<&Arc<Distribution>> {
-        self.staging.as_ref()?.hosts.by_id(&staged_id(id))
+        self.staging.as_ref()?.of(id)
     }
 
     /// The port that an HTTPS URL for the viewer must name. A viewer that used the default port of HTTP reached
@@ -111,7 +109,7 @@ impl Rules {
         self.describes_viewers
             && authority(request)
                 .and_then(host)
-                .and_then(|host| self.hosts_of(side).select(host))
+                .and_then(|host| self.select(host, side))
                 .is_some_and(|distribution| distribution.describes_viewers())
     }
 }

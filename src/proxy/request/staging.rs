@@ -2,17 +2,23 @@
 //! (Amazon CloudFront Developer Guide, "Use CloudFront continuous deployment to safely test CDN configuration changes").
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::hosts::Hosts;
-use crate::{base::clock::Timestamp, http::cookies::cookies};
-
-/// The cookie that keeps a viewer on one side, with the `=` that follows its name.
-const COOKIE: &str = "forebay-staging=";
+use super::{
+    distribution::{Distribution, STAGED},
+    hosts::Hosts,
+};
+use crate::{
+    base::clock::Timestamp,
+    http::cookies::{STAGING_COOKIE, staging_cookie},
+};
 
 /// How requests are selected for the staging configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +50,9 @@ pub struct Staging {
     pub(crate) options: StagingOptions,
     /// A digest of the options and the distributions.
     pub(crate) digest: u64,
+    /// A part of the keys of what it stores. A staging configuration that was not in force meanwhile missed purges, so what it
+    /// stored before is not found any more.
+    pub(crate) generation: u64,
     has_ended: AtomicBool,
 }
 
@@ -54,15 +63,18 @@ pub(crate) struct Side {
     pub(crate) is_staged: bool,
     /// The cookie that the viewer gets.
     pub(crate) cookie: Option<Box<HeaderValue>>,
-    /// Whether chance decided.
-    is_drawn: bool,
 }
 
-impl Side {
-    /// The same side, but not that of staging by chance.
-    pub(crate) fn without_chance(self) -> Self {
-        if self.is_drawn { Self::default() } else { self }
-    }
+/// What can select the side of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Selection {
+    /// All that the options say.
+    Full {
+        /// Whether the viewer uses HTTPS, so that the cookie is for HTTPS only.
+        https: bool,
+    },
+    /// All but chance: `explain` has the same answer each time.
+    WithoutChance,
 }
 
 /// A viewer on one side, as the cookie says.
@@ -74,11 +86,31 @@ struct Session {
 }
 
 impl Staging {
+    /// The generation of a staging configuration: that of the one in force, if it is the same.
+    #[must_use]
+    pub fn generation(digest: u64, in_force: Option<&Self>) -> u64 {
+        let same = in_force.filter(|old| old.digest == digest);
+        same.map_or_else(|| fastrand::u64(..), |old| old.generation)
+    }
+
     /// A staging configuration, which has ended already if the same one has.
     #[must_use]
-    pub fn new(hosts: Hosts, options: StagingOptions, digest: u64, old: Option<&Self>) -> Self {
+    pub fn new(
+        hosts: Hosts,
+        options: StagingOptions,
+        (digest, generation): (u64, u64),
+        old: Option<&Self>,
+    ) -> Self {
         let has_ended = old.is_some_and(|old| old.digest == digest && old.has_ended());
-        Self { hosts, options, digest, has_ended: AtomicBool::new(has_ended) }
+        Self { hosts, options, digest, generation, has_ended: AtomicBool::new(has_ended) }
+    }
+
+    /// The distribution that serves a part of the requests to another one.
+    pub(super) fn of(&self, primary: &str) -> Option<&Arc<Distribution>> {
+        self.hosts.all().iter().find(|staged| {
+            let id = staged.settings.id.strip_prefix(primary);
+            id.is_some_and(|rest| rest == STAGED)
+        })
     }
 
     /// Whether it serves no more requests because of its errors.
@@ -95,21 +127,20 @@ impl Staging {
         self.has_ended.store(true, Ordering::Relaxed);
     }
 
-    /// Selects the side of a request, and removes the cookie from it: neither key nor origin may have it.
-    pub(crate) fn select(&self, request: &mut Parts, now: Timestamp) -> Side {
-        let now = now.as_millis() / 1000;
-        let session = take_session(&mut request.headers);
+    /// Selects the side of a request.
+    pub(crate) fn select(&self, fields: &HeaderMap, now: Timestamp, selection: Selection) -> Side {
         if self.has_ended() {
             return Side::default();
         }
         if let Some((name, value)) = &self.options.header
-            && request.headers.get_all(name).iter().any(|own| own == value)
+            && fields.get_all(name).iter().any(|own| own == value)
         {
-            return Side { is_staged: true, ..Side::default() };
+            return Side { is_staged: true, cookie: None };
         }
         let Some(stickiness) = &self.options.stickiness else {
-            return Side { is_staged: self.draw(), cookie: None, is_drawn: true };
+            return Side { is_staged: self.draw(selection), cookie: None };
         };
+        let now = now.as_millis() / 1000;
         let (idle, maximum) = (stickiness.idle.as_secs(), stickiness.maximum.as_secs());
         let is_current = |session: &Session| {
             session.began <= session.seen
@@ -117,20 +148,20 @@ impl Staging {
                 && now - session.seen < idle
                 && now - session.began < maximum
         };
-        let kept = session.filter(is_current);
+        let kept = staging_cookie(fields).and_then(Session::parse).filter(is_current);
         // The cookie is renewed only now and then.
         let is_recent = kept.as_ref().is_some_and(|session| now - session.seen < idle / 8);
-        let is_drawn = kept.is_none();
         let session = match kept {
             Some(session) => Session { seen: now, ..session },
-            None => Session { is_staged: self.draw(), began: now, seen: now },
+            None => Session { is_staged: self.draw(selection), began: now, seen: now },
         };
-        let cookie = (!is_recent).then(|| session.cookie(idle.min(session.began + maximum - now)));
-        Side { is_staged: session.is_staged, cookie: cookie.flatten().map(Box::new), is_drawn }
+        let seconds = idle.min(session.began + maximum - now);
+        let cookie = (!is_recent).then(|| session.cookie(seconds, selection)).flatten();
+        Side { is_staged: session.is_staged, cookie: cookie.map(Box::new) }
     }
 
-    fn draw(&self) -> bool {
-        fastrand::f64() < self.options.weight
+    fn draw(&self, selection: Selection) -> bool {
+        selection != Selection::WithoutChance && fastrand::f64() < self.options.weight
     }
 }
 
@@ -146,44 +177,32 @@ impl Session {
         parts.next().is_none().then_some(Self { is_staged, began, seen })
     }
 
-    fn cookie(&self, seconds: u64) -> Option<HeaderValue> {
+    fn cookie(&self, seconds: u64, selection: Selection) -> Option<HeaderValue> {
         let side = if self.is_staged { "staging" } else { "primary" };
         let (began, seen) = (self.began, self.seen);
+        let secure = if selection == (Selection::Full { https: true }) { "; Secure" } else { "" };
         let cookie = format!(
-            "{COOKIE}{side}.{began}.{seen}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax"
+            "{STAGING_COOKIE}{side}.{began}.{seen}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
         );
         HeaderValue::try_from(cookie).ok()
     }
 }
 
-/// Takes the cookie out of a request.
-fn take_session(fields: &mut HeaderMap) -> Option<Session> {
-    let value = |cookie: &[u8]| cookie.strip_prefix(COOKIE.as_bytes()).map(<[u8]>::to_vec);
-    let taken = cookies(fields).find_map(value)?;
-    let kept: Vec<&[u8]> = cookies(fields).filter(|cookie| value(cookie).is_none()).collect();
-    let kept = (!kept.is_empty()).then(|| HeaderValue::from_bytes(&kept.join(&b"; "[..])));
-    fields.remove(header::COOKIE);
-    if let Some(Ok(kept)) = kept {
-        fields.insert(header::COOKIE, kept);
-    }
-    Session::parse(&taken)
-}
-
 #[cfg(test)]
 mod tests {
-    use http::Request;
-
     use super::*;
+
+    const FULL: Selection = Selection::Full { https: false };
 
     fn staging(weight: f64, stickiness: Option<Stickiness>) -> Staging {
         let header = (HeaderName::from_static("aws-cf-cd-a"), HeaderValue::from_static("b"));
         let options =
             StagingOptions { weight, header: Some(header), stickiness, error_margin: 0.1 };
-        Staging::new(Hosts::default(), options, 1, None)
+        Staging::new(Hosts::default(), options, (1, 1), None)
     }
 
-    fn request(name: &str, value: &str) -> Parts {
-        Request::builder().header(name, value).body(()).expect("a request").into_parts().0
+    fn fields(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(HeaderName::from_static(name), value.parse().expect("a value"))])
     }
 
     fn at(seconds: u64) -> Timestamp {
@@ -193,21 +212,26 @@ mod tests {
     #[test]
     fn a_header_field_or_the_weight_selects() {
         let selects = |staging: &Staging, name, value| {
-            staging.select(&mut request(name, value), at(1000)).is_staged
+            staging.select(&fields(name, value), at(1000), FULL).is_staged
         };
         let none = staging(0.0, None);
         assert!(selects(&none, "aws-cf-cd-a", "b"));
         assert!(!selects(&none, "aws-cf-cd-a", "c") && !selects(&none, "x", "y"));
-        assert!(selects(&staging(1.0, None), "x", "y"));
+        let all = staging(1.0, None);
+        assert!(selects(&all, "x", "y"));
+        assert!(!all.select(&fields("x", "y"), at(1), Selection::WithoutChance).is_staged);
         let some = staging(0.15, None);
         let count = (0..10_000).filter(|_| selects(&some, "x", "y")).count();
         assert!((1200..1800).contains(&count), "{count}");
         some.end();
         assert!(!selects(&some, "aws-cf-cd-a", "b"));
         let again = |digest| {
-            Staging::new(Hosts::default(), some.options.clone(), digest, Some(&some)).has_ended()
+            let (hosts, options) = (Hosts::default(), some.options.clone());
+            let generation = Staging::generation(digest, Some(&some));
+            let again = Staging::new(hosts, options, (digest, generation), Some(&some));
+            (again.has_ended(), generation == 1)
         };
-        assert!(again(1) && !again(2));
+        assert_eq!((again(1), again(2)), ((true, true), (false, false)));
     }
 
     #[test]
@@ -215,17 +239,15 @@ mod tests {
         let times =
             Stickiness { idle: Duration::from_secs(300), maximum: Duration::from_secs(600) };
         let (all, none) = (staging(1.0, Some(times)), staging(0.0, Some(times)));
-        let mut first = request("x", "y");
-        let side = all.select(&mut first, at(1000));
-        let cookie = side.cookie.expect("a cookie");
-        assert_eq!(
-            *cookie,
-            "forebay-staging=staging.1000.1000; Path=/; Max-Age=300; HttpOnly; SameSite=Lax"
-        );
+        let side = all.select(&fields("x", "y"), at(1000), FULL);
+        let expected =
+            "forebay-staging=staging.1000.1000; Path=/; Max-Age=300; HttpOnly; SameSite=Lax";
+        assert_eq!(*side.cookie.expect("a cookie"), expected);
+        let side = all.select(&fields("x", "y"), at(1000), Selection::Full { https: true });
+        assert_eq!(*side.cookie.expect("a cookie"), format!("{expected}; Secure"));
         let with = |staging: &Staging, cookie: &str, seconds| {
-            let mut request = request("cookie", &format!("a=b; {cookie}; c"));
-            let side = staging.select(&mut request, at(seconds));
-            assert_eq!(request.headers[header::COOKIE], "a=b; c");
+            let fields = fields("cookie", &format!("a=b; {cookie}; c"));
+            let side = staging.select(&fields, at(seconds), FULL);
             (side.is_staged, side.cookie.map(|cookie| cookie.to_str().expect("text").to_owned()))
         };
         let began = "forebay-staging=staging.1000.1000";
@@ -251,8 +273,5 @@ mod tests {
             assert!(cookie.expect("a cookie").starts_with("forebay-staging=primary."));
         }
         assert!(!with(&all, "forebay-staging=primary.1000.1000", 1010).0);
-        let mut only = request("cookie", began);
-        all.select(&mut only, at(1010));
-        assert!(!only.headers.contains_key(header::COOKIE));
     }
 }

@@ -146,7 +146,7 @@ cache_policy = "{policy}"
         Self::of_config(config, Credentials::new())
     }
 
-    fn of_config(config: Config, credentials: Arc<Credentials>) -> Self {
+    pub(crate) fn of_config(config: Config, credentials: Arc<Credentials>) -> Self {
         let clock = Clock::manual(Clock::system().now());
         let source = CredentialSource::Given(Arc::clone(&credentials));
         let running = app::start(config, clock.clone(), source).expect("started");
