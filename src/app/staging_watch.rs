@@ -12,8 +12,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Over how many intervals they are compared: a minute.
 const INTERVALS: usize = 60;
 
-/// The fewest requests of staging in that time that say something.
+/// The fewest requests of each side in that time that say something.
 const MIN_REQUESTS: u64 = 20;
+
+/// By how many standard deviations shares must differ: they are compared every second.
+const DEVIATIONS: f64 = 3.0;
 
 /// Requests, and how many of them failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -32,7 +35,7 @@ struct Sides {
 /// The counts of the last minute, for one staging configuration.
 #[derive(Default)]
 struct Recent {
-    digest: u64,
+    generation: u64,
     counts: VecDeque<Sides>,
 }
 
@@ -58,9 +61,9 @@ pub(super) fn show(edge: &Edge) {
 fn look(edge: &Edge, recent: &mut Recent) {
     let rules = edge.rules();
     let staging = rules.staging.as_ref().filter(|staging| !staging.has_ended());
-    let Some(staging) = staging else { return };
-    if recent.digest != staging.digest {
-        *recent = Recent { digest: staging.digest, ..Recent::default() };
+    let Some(staging) = staging else { return recent.counts.clear() };
+    if recent.generation != staging.generation {
+        *recent = Recent { generation: staging.generation, ..Recent::default() };
     }
     let Some((now, primary, staged)) = recent.add(count(edge, staging), staging) else { return };
     staging.end();
@@ -99,11 +102,12 @@ impl Recent {
             self.counts.pop_front();
         }
         let first = self.counts.front()?;
-        let staged = sides.staging.since(first.staging);
-        let (own, other) = (staged.share(), sides.primary.since(first.primary).share());
-        // By chance alone, a few requests can have more errors.
-        let is_worse = staged.requests >= MIN_REQUESTS
-            && own - 2.0 * staged.deviation() > other + staging.error_margin();
+        let [staged, primary] =
+            [sides.staging.since(first.staging), sides.primary.since(first.primary)];
+        let (own, other) = (staged.share(), primary.share());
+        let by_chance = DEVIATIONS * (staged.variance() + primary.variance()).sqrt();
+        let is_worse = staged.requests.min(primary.requests) >= MIN_REQUESTS
+            && own > other + staging.error_margin() + by_chance;
         is_worse.then_some((staged, other, own))
     }
 }
@@ -114,11 +118,11 @@ impl Count {
         Self { requests, errors: self.errors.saturating_sub(earlier.errors) }
     }
 
-    /// The standard deviation of the share, if each request fails by chance.
+    /// The variance of the share, if each request fails by chance.
     #[expect(clippy::cast_precision_loss, reason = "it needs no more than 52 bits")]
-    fn deviation(self) -> f64 {
+    fn variance(self) -> f64 {
         let share = self.share();
-        (share * (1.0 - share) / self.requests.max(1) as f64).sqrt()
+        share * (1.0 - share) / self.requests.max(1) as f64
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 52 bits")]

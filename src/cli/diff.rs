@@ -35,7 +35,7 @@ const PROGRESS: &str = "{spinner} {percent:>3}%  {pos} of {len} objects  {eta} l
     behave differently, harmless if they get the same in another form, and expected if any two servers differ in it, such as\n\
     Date, Age, Via and X-Cache.\n\n\
     Exit status: 0 if nothing is wrong, 1 if something is, 2 if the servers could not be compared, because the command line is\n\
-    invalid, the reference failed, changes its responses or has none of the objects; 130 if the run was interrupted.\n\n\
+    invalid, the reference failed, gives different responses to the same request or has none of the objects; 130 if the run was interrupted.\n\n\
     Examples:\n  \
     forebay diff https://d111111abcdef8.cloudfront.net http://127.0.0.1:8080 --config forebay.toml --prefix '' --i-own-this-host\n  \
     forebay diff https://d111111abcdef8.cloudfront.net http://127.0.0.1:8080 --urls urls.txt --i-own-this-host\n  \
@@ -196,7 +196,7 @@ fn compare(args: &Args) -> miette::Result<ExitCode> {
     }
     if compared.is_inconclusive() {
         warn(
-            "inconclusive: the reference failed, changes its responses from request to request, or has none of the objects; signed objects need --sign-with, and a host that the server does not know needs -H 'Host: …'",
+            "inconclusive: the reference failed, gives different responses to the same request, or has none of the objects; signed objects need --sign-with, and a host that the server does not know needs -H 'Host: …'",
         );
         return Ok(ExitCode::from(TROUBLE));
     }

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use super::section::Section;
-use crate::cache::{disk::DiskOptions, store};
+use crate::cache::{
+    disk::DiskOptions,
+    store::{self, Eviction},
+};
 
 /// The minimum size of the memory, in slices.
 const MIN_SLICES: u64 = 16;
@@ -13,6 +16,16 @@ pub(super) fn cache(root: &Section<'_>, directory: &Path) -> (store::Options, Op
     let mut options = store::Options::default();
     let Some(section) = root.table("cache") else { return (options, None) };
     let memory = section.size("memory");
+    if let Some(eviction) = section.string("eviction") {
+        match eviction.value {
+            "lru" => options.eviction = Eviction::Lru,
+            "tiny-lfu" => options.eviction = Eviction::TinyLfu,
+            other => {
+                let message = format!("`{other}` is not valid for `eviction`");
+                section.fault(eviction.span, message, "expected lru or tiny-lfu", None);
+            }
+        }
+    }
     if let Some(slice) = section.size("slice") {
         match u32::try_from(slice.value) {
             Ok(bytes) if (64 << 10..=64 << 20).contains(&bytes) => options.slice = bytes,

@@ -29,6 +29,7 @@ impl Config {
             "admin.listen": admin,
             "admin.state": admin_options.state,
             "cache.memory": cache.memory,
+            "cache.eviction": cache.eviction,
             "cache.slice": cache.slice,
             "cache.read_ahead": cache.read_ahead,
             "access_log.format": access_log.format,

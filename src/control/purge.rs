@@ -9,7 +9,7 @@ use super::{Refusal, State, invalidations::MAX_ITEMS, items, not_purged};
 use crate::{
     cache::store::{PurgeBatch, PurgeError, PurgeMode},
     http::pasted_url::{PastedUrl, encode_percent_signs},
-    proxy::{Distribution, Hosts},
+    proxy::{Distribution, Hosts, staged_id},
 };
 
 #[derive(Debug, Deserialize)]
@@ -64,12 +64,15 @@ impl State {
         items: &[String],
     ) -> Result<(), PurgeError> {
         let (rules, mode) = (self.edge.rules(), batch.mode);
-        let staged = rules.staged(&batch.distribution).map(|staged| {
+        // Another node of the cluster may have a staging configuration that this one has not.
+        let primary = rules.by_id(&batch.distribution).filter(|_| self.cluster.is_some());
+        let readings = rules.staged(&batch.distribution).or(primary);
+        let staged = readings.map(|readings| {
             // What it cannot serve, it does not store.
             let purges =
-                items.iter().map(|item| items::parse_all(staged, std::slice::from_ref(item)));
+                items.iter().map(|item| items::parse_all(readings, std::slice::from_ref(item)));
             let purges = purges.filter_map(Result::ok).flatten().collect();
-            PurgeBatch { distribution: staged.settings.id.to_string(), purges, mode }
+            PurgeBatch { distribution: staged_id(&batch.distribution), purges, mode }
         });
         self.purge(batch, caller, items).await?;
         match staged.filter(|staged| !staged.purges.is_empty()) {

@@ -12,7 +12,7 @@ use super::{
     request::{
         admission::{AdmittedRequest, Route},
         connection::Connection,
-        incoming::IncomingRequest,
+        incoming::{IncomingRequest, Purpose},
         not_admitted::{NotAdmitted, Unauthorized},
         rejection::{Rejection, is_error},
         routing::{Distribution, Rules},
@@ -43,7 +43,7 @@ impl Edge {
         connection: &Arc<Connection>,
     ) -> Explanation {
         let (now, rules) = (self.clock.now(), self.rules());
-        let incoming = IncomingRequest::to_explain(&rules, connection, request, now);
+        let incoming = IncomingRequest::new(&rules, connection, request, now, Purpose::Explain);
         self.explain_incoming(&rules, &incoming, MAX_VERIFICATIONS).await
     }
 

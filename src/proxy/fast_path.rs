@@ -8,7 +8,10 @@ use super::{
     context::Edge,
     decision::{Content, Decided, Decision},
     exchange::Exchange,
-    request::{connection::Connection, incoming::IncomingRequest},
+    request::{
+        connection::Connection,
+        incoming::{IncomingRequest, Purpose},
+    },
     response::proxy_response::in_memory,
 };
 use crate::{
@@ -53,7 +56,7 @@ impl Edge {
     ) -> Result<FastHit, Decided> {
         let (watch, now) = (Stopwatch::start(), self.clock.now());
         let rules = self.rules.load();
-        let incoming = IncomingRequest::new(&rules, connection, request, now);
+        let incoming = IncomingRequest::new(&rules, connection, request, now, Purpose::Serve);
         let hit = match self.decide(&rules, &incoming, Content::NONE) {
             Decision::Hit(hit) => hit,
             Decision::Pending(pending) => {

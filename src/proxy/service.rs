@@ -20,7 +20,7 @@ use super::{
     request::{
         admission::{AdmittedRequest, Route},
         connection::Connection,
-        incoming::IncomingRequest,
+        incoming::{IncomingRequest, Purpose},
         not_admitted::Unauthorized,
         rejection::{self, Rejection},
         routing::Distribution,
@@ -80,7 +80,7 @@ impl Edge {
         }
         let (watch, now) = (Stopwatch::start(), self.clock.now());
         let rules = self.rules.load();
-        let incoming = IncomingRequest::new(&rules, connection, parts, now);
+        let incoming = IncomingRequest::new(&rules, connection, parts, now, Purpose::Serve);
         let decision = self.decide(&rules, &incoming, content);
         let exchange = Box::new(Exchange::begin(&self, incoming, watch));
         match decision {
@@ -180,7 +180,8 @@ impl Edge {
     ) {
         let rules = self.rules.load();
         self.metrics.refused(detail);
-        let incoming = IncomingRequest::new(&rules, connection, request, self.clock.now());
+        let incoming =
+            IncomingRequest::new(&rules, connection, request, self.clock.now(), Purpose::Serve);
         let distribution = Route::of(&rules, &incoming).ok().map(|route| route.distribution);
         let distribution = distribution.cloned();
         let mut exchange = Exchange::immediate(self, incoming, Stopwatch::start());

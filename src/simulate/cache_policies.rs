@@ -38,7 +38,12 @@ impl CachePolicies {
         let projection = policy.key.project(&request, "");
         let key = CacheKey::new("", &path, &projection).as_bytes().to_vec();
         let ttl = policy.caching.ttl;
-        let seconds = if ttl.is_disabled() { 0 } else { ttl.default.as_secs() };
+        let seconds = match ttl.default.as_secs() {
+            _ if ttl.is_disabled() => 0,
+            // Only the origin says how long.
+            0 => u64::from(u32::MAX),
+            seconds => seconds,
+        };
         Some(Use { key, ttl: u32::try_from(seconds).unwrap_or(u32::MAX) })
     }
 }

@@ -41,11 +41,6 @@ impl Cluster {
         for (number, request) in trace.requests().iter().enumerate() {
             let object = request.object as usize;
             let size = trace.sizes()[object];
-            if !trace.is_stored(object) {
-                outcome.origin_requests += 1;
-                outcome.origin_bytes += request.fetched(size);
-                continue;
-            }
             let ttl = trace.ttl(object, ttl);
             let is_fresh =
                 |node: &Node| request.second.saturating_sub(node.fetched_at[object]) < ttl;
@@ -78,8 +73,8 @@ impl Cluster {
         ClusterOutcome {
             requests: trace.total(),
             peer_hits: trace.unscaled(outcome.peer_hits),
-            origin_requests: trace.unscaled(outcome.origin_requests),
-            origin_bytes: trace.unscaled(outcome.origin_bytes),
+            origin_requests: trace.unscaled(outcome.origin_requests) + trace.passed().0,
+            origin_bytes: trace.unscaled(outcome.origin_bytes) + trace.passed().1,
         }
     }
 

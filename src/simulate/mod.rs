@@ -38,10 +38,6 @@ fn run(trace: &Trace, ttl: u32, mut policy: impl Policy) -> Outcome {
     for request in trace.requests() {
         let object = request.object as usize;
         let size = trace.sizes()[object];
-        if !trace.is_stored(object) {
-            outcome.count((request.bytes, request.fetched(size)), false, false);
-            continue;
-        }
         let is_hit = policy.request(request.object, size)
             && !trace.was_purged(object, fetched_at[object], request.second);
         let is_fresh = request.second.saturating_sub(fetched_at[object]) < trace.ttl(object, ttl);

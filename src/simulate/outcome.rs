@@ -35,16 +35,17 @@ impl Outcome {
 
     /// The counts of all objects, if these are those of a sample.
     pub(super) const fn scaled(&self, trace: &Trace) -> Self {
+        let (passed, passed_bytes) = trace.passed();
         Self {
             // A sample has more or fewer requests than its share of objects; most of the difference are hits of the most popular
             // ones (SHARDS calls this correction "adj").
             requests: trace.total(),
-            hits: (trace.unscaled(self.hits) + trace.total())
+            hits: (trace.unscaled(self.hits) + trace.total() - passed)
                 .saturating_sub(trace.unscaled(self.requests)),
             validated: trace.unscaled(self.validated),
-            bytes: trace.unscaled(self.bytes),
+            bytes: trace.unscaled(self.bytes) + passed_bytes,
             hit_bytes: trace.unscaled(self.hit_bytes),
-            origin_bytes: trace.unscaled(self.origin_bytes),
+            origin_bytes: trace.unscaled(self.origin_bytes) + passed_bytes,
         }
     }
 

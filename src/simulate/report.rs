@@ -54,10 +54,10 @@ impl Report {
             let mut policies = Vec::with_capacity(PolicyName::ALL.len());
             let mut lru = Outcome::default();
             for policy in PolicyName::ALL {
-                let outcome = simulate(trace, policy, *capacity, ttl);
+                let outcome = simulate(trace, policy, *capacity, ttl).scaled(trace);
                 policies.push((policy, outcome.hit_ratio()));
                 if policy == PolicyName::Lru {
-                    lru = outcome.scaled(trace);
+                    lru = outcome;
                 }
                 done += 1;
                 progress(done);
@@ -127,7 +127,7 @@ impl Report {
         lines.push(format!("{:>10}  {:>55}", "none", money(self.cost_without)));
         lines.extend(self.clusters());
         lines.push(String::new());
-        lines.push("hits by eviction policy; Forebay evicts by LRU".to_owned());
+        lines.push("hits by eviction policy; `cache.eviction` selects LRU or TinyLFU".to_owned());
         let names = PolicyName::ALL.map(|policy| format!("{:>8}", policy.name())).join("  ");
         lines.push(format!("{:>10}  {names}", "cache"));
         for Row { capacity, policies, .. } in &self.rows {

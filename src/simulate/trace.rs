@@ -1,6 +1,9 @@
 //! The requests of a simulation.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use super::{CachePolicies, Purges, cache_policies::Use};
 use crate::{access::signed::unsigned_query, access_log::LoggedRequest};
@@ -28,10 +31,14 @@ pub(crate) struct Trace {
     ids: HashMap<u64, u32>,
     sizes: Vec<u64>,
     hashes: Vec<u64>,
-    /// How long each object is fresh, in seconds, if policies say so; 0 if it is not stored.
+    /// How long each object is fresh, in seconds, if policies say so.
     ttls: Vec<u32>,
     /// When objects were purged.
-    purged: HashMap<u32, Vec<u32>>,
+    purged: HashMap<u32, Arc<[u32]>>,
+    /// The lists in `purged`: many objects have the same one.
+    purge_times: BTreeSet<Arc<[u32]>>,
+    /// Requests and bytes of what is never stored.
+    passed: (u64, u64),
     requests: Vec<Request>,
     /// Objects whose hash is shifted by so many bits to 0 are in the sample.
     halvings: u32,
@@ -70,6 +77,8 @@ impl Trace {
             hashes: Vec::new(),
             ttls: Vec::new(),
             purged: HashMap::new(),
+            purge_times: BTreeSet::new(),
+            passed: (0, 0),
             requests: Vec::new(),
             halvings: 0,
             total: 0,
@@ -124,6 +133,11 @@ impl Trace {
         (second, bytes): (u32, u64),
         least_size: u64,
     ) {
+        if *ttl == 0 {
+            // Its objects do not matter, so a sample does not need them.
+            self.passed = (self.passed.0 + 1, self.passed.1.saturating_add(bytes));
+            return;
+        }
         self.total += 1;
         self.total_bytes = self.total_bytes.saturating_add(bytes);
         let hash = self.hasher.hash(key);
@@ -138,7 +152,13 @@ impl Trace {
             self.ttls.push(*ttl);
             let purged = self.options.purges.of(path);
             if !purged.is_empty() {
-                self.purged.insert(object, purged);
+                let known = self.purge_times.get(&purged[..]).cloned();
+                let times = known.unwrap_or_else(|| {
+                    let times: Arc<[u32]> = purged.into();
+                    self.purge_times.insert(Arc::clone(&times));
+                    times
+                });
+                self.purged.insert(object, times);
             }
         }
         // A range, or a 304, has only a part of the object.
@@ -188,9 +208,9 @@ impl Trace {
         &self.sizes
     }
 
-    /// Whether an object is stored at all.
-    pub(super) fn is_stored(&self, object: usize) -> bool {
-        self.ttls[object] > 0
+    /// Requests and bytes of what is never stored.
+    pub(super) const fn passed(&self) -> (u64, u64) {
+        self.passed
     }
 
     /// How long an object is fresh: `most`, unless its policy says less.
@@ -219,7 +239,7 @@ impl Trace {
 
     /// Requests that count.
     pub(crate) const fn total(&self) -> u64 {
-        self.total
+        self.total + self.passed.0
     }
 
     /// Lines that are not successful GETs, and lines that are in no known format.
@@ -239,7 +259,7 @@ impl Trace {
 
     /// Bytes of all requests that count.
     pub(super) const fn total_bytes(&self) -> u64 {
-        self.total_bytes
+        self.total_bytes.saturating_add(self.passed.1)
     }
 
     /// Whether the sample has no object.
@@ -332,6 +352,7 @@ cache_policy = "CachingDisabled"
         let outcome = |trace: &Trace| {
             let all =
                 super::super::simulate(trace, super::super::PolicyName::Lru, 1_000_000, u32::MAX);
+            let all = all.scaled(trace);
             (all.hits, all.validated, all.origin_requests())
         };
         for (path, second) in [
@@ -353,7 +374,7 @@ cache_policy = "CachingDisabled"
             trace.add(&line(path, second, 100));
         }
         trace.sort();
-        assert_eq!(trace.objects(), 4);
+        assert_eq!(trace.objects(), 3);
         assert_eq!(outcome(&trace), (3, 1, 7));
         let cluster = super::super::Cluster { nodes: 2, has_peer_fill: true };
         let all = cluster.simulate(&trace, 1_000_000, u32::MAX);

@@ -126,6 +126,7 @@ class Staging(unittest.TestCase):
         wait_for("the metric", lambda: self.metric() == "1", self.edge.said)
         for _ in range(30):
             self.assertEqual(self.get(aws_cf_cd_staging="yes")[0], 500)
+            self.get()
 
         def has_ended():
             self.get(aws_cf_cd_staging="yes"), self.get()

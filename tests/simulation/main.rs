@@ -32,7 +32,8 @@ use forebay::{
     cache::{
         disk::DiskOptions,
         store::{
-            Options, Purge, PurgeBatch, PurgeMode, Store, copy_hot_responses, drop_idle_copies,
+            Eviction, Options, Purge, PurgeBatch, PurgeMode, Store, copy_hot_responses,
+            drop_idle_copies,
         },
     },
     config::Config,
@@ -96,7 +97,9 @@ impl History {
         let clock = Clock::manual(Timestamp::from_secs(1_700_000_000));
         let world = World::new(&mut rng, clock.clone());
         let origin = runtime.block_on(world::serve(Arc::clone(&world)));
-        let store = Options { memory: MEMORY, slice: SLICE, read_ahead: rng.u32(0..4) };
+        let eviction = if rng.bool() { Eviction::Lru } else { Eviction::TinyLfu };
+        let read_ahead = rng.u32(0..4);
+        let store = Options { memory: MEMORY, eviction, slice: SLICE, read_ahead };
         let origin = origin.to_string();
         let edge = edge(&origin, Store::new(store), &clock);
         let connection = Connection::new([127, 0, 0, 1].into(), false);

@@ -30,7 +30,13 @@ struct Inner {
 }
 
 /// All hashes that are in use.
-static IN_USE: Mutex<BTreeMap<Box<str>, Weak<Inner>>> = Mutex::new(BTreeMap::new());
+static IN_USE: Mutex<InUse> = Mutex::new(InUse { hashes: BTreeMap::new(), most: 0 });
+
+struct InUse {
+    hashes: BTreeMap<Box<str>, Weak<Inner>>,
+    /// With more hashes than this, those that are not in use any more are removed.
+    most: usize,
+}
 
 impl PasswordHash {
     /// The lowest cost that bcrypt has, and the highest that is accepted. At 14, a verification takes about a second.
@@ -42,12 +48,15 @@ impl PasswordHash {
     /// The hash with this text, whose cost is valid.
     fn of(text: &str, cost: u32) -> Self {
         let mut in_use = IN_USE.lock();
-        if let Some(known) = in_use.get(text).and_then(Weak::upgrade) {
+        if let Some(known) = in_use.hashes.get(text).and_then(Weak::upgrade) {
             return Self(known);
         }
-        in_use.retain(|_, hash| hash.strong_count() > 0);
+        if in_use.hashes.len() >= in_use.most {
+            in_use.hashes.retain(|_, hash| hash.strong_count() > 0);
+            in_use.most = 2 * in_use.hashes.len() + 16;
+        }
         let inner = Arc::new(Inner { text: text.into(), cost, verified: OnceLock::new() });
-        in_use.insert(text.into(), Arc::downgrade(&inner));
+        in_use.hashes.insert(text.into(), Arc::downgrade(&inner));
         Self(inner)
     }
 

@@ -126,7 +126,25 @@ impl RequestRules {
         input: &RuleInput<'_>,
         path: &str,
     ) -> Option<(RuleMatches, RuleAnswer)> {
-        let mut numbered = self.0.iter().enumerate();
+        self.refusal_by(input, path, |_| true)
+    }
+
+    /// The same, but only by rules with a condition for the path.
+    pub(crate) fn refusal_of_path(
+        &self,
+        input: &RuleInput<'_>,
+        path: &str,
+    ) -> Option<(RuleMatches, RuleAnswer)> {
+        self.refusal_by(input, path, |rule| !matches!(rule.conditions.path, PathCondition::Any))
+    }
+
+    fn refusal_by(
+        &self,
+        input: &RuleInput<'_>,
+        path: &str,
+        may_refuse: impl Fn(&RequestRule) -> bool,
+    ) -> Option<(RuleMatches, RuleAnswer)> {
+        let mut numbered = self.0.iter().enumerate().filter(|(_, rule)| may_refuse(rule));
         numbered.find_map(|(index, rule)| {
             let action = rule.action.as_ref().filter(|_| rule.conditions.are_met(input, path))?;
             let answer = action.refusal(input)?;

@@ -108,6 +108,7 @@ mod tests {
             key::CacheKey,
             policy::{Freshness, Stale},
             store::{
+                Options,
                 content::{Content, ContentId},
                 index::Stored,
                 memory::Memory,
@@ -138,7 +139,7 @@ mod tests {
     }
 
     fn memory() -> Memory {
-        Memory::new(1 << 30, 1 << 20, [1, 2], None)
+        Memory::new(&Options::default(), [1, 2], None)
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! The memory tier: stored responses and slices, bounded in bytes, evicted least recently used first.
+//! The memory tier: stored responses and slices, bounded in bytes, evicted least recently or least frequently used first.
 
 use std::{
+    cell::Cell,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -19,8 +19,9 @@ use super::{
     evicted::{Evicted, EvictedResponse},
     hot_copies,
     index::{Index, Note, Stored},
-    ledger::{Charge, Ledger},
+    ledger::Ledger,
     memory_use::MemoryUse,
+    options::{Eviction, Options},
     response::StoredResponse,
     weights::{Entry, Piece, limit, piece_weight, stored_weight, weight},
 };
@@ -39,9 +40,6 @@ const TURNS: u64 = 16;
 /// A turn also ends after this many milliseconds, so that use is recorded even without inserts.
 const TURN: u64 = 600_000;
 
-/// How often a fill that finds no room retries.
-const TICK: Duration = Duration::from_millis(20);
-
 /// The value of a digest.
 pub(super) enum Found {
     Stored(Stored),
@@ -51,27 +49,32 @@ pub(super) enum Found {
 /// Called with each response that is evicted for lack of room. Must not wait.
 pub(super) type OnEviction = Box<dyn Fn(Digest, &StoredResponse) + Send + Sync>;
 
-/// Responses and slices in one LRU order under one bound.
+thread_local! {
+    /// Whether this thread removes entries to make room, so that they count as evicted.
+    pub(super) static DISPLACES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Responses and slices in one order of eviction under one bound.
 pub(super) struct Memory {
     /// Distinguishes it from other stores' in the same process.
     serial: u64,
-    cache: Cache<Digest, Entry, ByDigest>,
-    index: Arc<Index>,
+    pub(super) cache: Cache<Digest, Entry, ByDigest>,
+    pub(super) index: Arc<Index>,
     digests: SipHasher13,
-    ledger: Arc<Ledger>,
-    bound: u64,
-    slice: u32,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) bound: u64,
+    pub(super) eviction: Eviction,
+    pub(super) slice: u32,
     /// Bytes inserted since the start.
     taken: AtomicU64,
     evicted: Arc<Evicted>,
     /// Held by the thread that makes room.
-    displacing: Mutex<()>,
+    pub(super) displacing: Mutex<()>,
 }
 
 impl Memory {
     pub(super) fn new(
-        bound: u64,
-        slice: u32,
+        &Options { memory: bound, eviction, slice, .. }: &Options,
         [one, other]: [u64; 2],
         on_eviction: Option<OnEviction>,
     ) -> Self {
@@ -82,12 +85,15 @@ impl Memory {
         let cache = Cache::builder()
             .max_capacity(limit(bound))
             .weigher(move |digest, entry| weight(&weighed, *digest, entry, slice))
-            .eviction_policy(EvictionPolicy::lru())
+            .eviction_policy(match eviction {
+                Eviction::Lru => EvictionPolicy::lru(),
+                Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
+            })
             .eviction_listener(move |digest: Arc<Digest>, entry: Entry, cause| {
                 // The index already has the new value.
                 let is_gone = entry.is_none() && cause != RemovalCause::Replaced;
                 let response = if is_gone { indexed.remove(*digest) } else { None };
-                if cause == RemovalCause::Size {
+                if cause == RemovalCause::Size || DISPLACES.get() {
                     noted.count();
                     if let Some(response) = response {
                         if response.status.is_success() {
@@ -106,7 +112,19 @@ impl Memory {
         let ledger = Arc::new(Ledger::new(bound));
         let (taken, displacing) = (AtomicU64::new(0), Mutex::new(()));
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { serial, cache, index, digests, ledger, bound, slice, taken, evicted, displacing }
+        Self {
+            serial,
+            cache,
+            index,
+            digests,
+            ledger,
+            bound,
+            eviction,
+            slice,
+            taken,
+            evicted,
+            displacing,
+        }
     }
 
     fn digest(&self, key: &[u8]) -> Digest {
@@ -121,7 +139,13 @@ impl Memory {
     /// The value stored under `key`; records its use.
     pub(super) fn get(&self, key: &CacheKey, now: Timestamp) -> Option<Stored> {
         let digest = self.digest_of(key);
-        let stored = self.find(digest)?;
+        let Some(stored) = self.find(digest) else {
+            if self.eviction == Eviction::TinyLfu {
+                // What is requested again and again must be admitted at last.
+                let _ = self.cache.get(&digest);
+            }
+            return None;
+        };
         let turn = self.turn(digest, now);
         let known = match &stored {
             Stored::Response(response) => {
@@ -302,56 +326,6 @@ impl Memory {
         }
     }
 
-    /// Waits until `bytes` more fit under the bound; `None` if that takes too long.
-    pub(super) async fn reserve(&self, bytes: u64, patience: Duration) -> Option<Charge> {
-        let wait = async {
-            loop {
-                let freed = self.ledger.freed();
-                if let Some(charge) = self.ledger.charge(bytes) {
-                    return charge;
-                }
-                // moka evicts in the background; force it now.
-                self.cache.run_pending_tasks();
-                if let Some(charge) = self.ledger.charge(bytes) {
-                    return charge;
-                }
-                if tokio::time::timeout(TICK, freed).await.is_err() {
-                    self.displace(bytes);
-                }
-            }
-        };
-        tokio::time::timeout(patience, wait).await.ok()
-    }
-
-    /// Charges `bytes` more; `None` if they do not fit at once.
-    pub(super) fn charge(&self, bytes: u64) -> Option<Charge> {
-        self.ledger.charge(bytes)
-    }
-
-    /// Evicts the least recently used entries, about `bytes` of them, because arriving bytes have priority. Needed only
-    /// if slow readers and fills hold all of the headroom.
-    fn displace(&self, bytes: u64) {
-        let Some(_one) = self.displacing.try_lock() else { return };
-        // Inserts entries as heavy as `bytes` and all that is free, then removes them.
-        let most = limit(self.bound);
-        let free = most.saturating_sub(self.cache.weighted_size());
-        let mut room = free.saturating_add(bytes).min(most);
-        let mut inserted = Vec::new();
-        while room > 0 {
-            // Weights have 32 bits.
-            let part = room.min(u32::MAX.into());
-            room -= part;
-            let digest = Digest(fastrand::u64(..), fastrand::u64(..));
-            let part = usize::try_from(part).unwrap_or(usize::MAX);
-            self.cache.insert(digest, Some(Arc::new(Piece::Room(part))));
-            inserted.push(digest);
-        }
-        self.cache.run_pending_tasks();
-        for digest in inserted {
-            self.cache.invalidate(&digest);
-        }
-    }
-
     /// The evictions.
     pub(super) fn evicted(&self) -> &Evicted {
         &self.evicted
@@ -394,10 +368,16 @@ pub(super) fn encoded_key(content: ContentId, coding: Coding) -> [u8; 10] {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::cache::{memfd::MemfdArena, store::ledger::with};
 
     const PATIENCE: Duration = Duration::from_millis(20);
+
+    fn of(memory: u64, eviction: Eviction) -> Memory {
+        Memory::new(&Options { memory, eviction, ..Options::default() }, [1, 2], None)
+    }
 
     async fn slice(memory: &Memory, length: usize) -> Option<Bytes> {
         let charge = memory.reserve(length as u64, PATIENCE).await?;
@@ -406,7 +386,7 @@ mod tests {
 
     #[tokio::test]
     async fn pinned_bytes_count_against_the_bound() {
-        let memory = Memory::new(1000, 1 << 20, [1, 2], None);
+        let memory = of(1000, Eviction::Lru);
         let pinned = slice(&memory, 700).await.expect("room");
         assert!(slice(&memory, 400).await.is_none());
         let part = pinned.slice(..1);
@@ -419,7 +399,7 @@ mod tests {
 
     #[tokio::test]
     async fn stored_bytes_give_way_even_if_they_weigh_less_than_they_take() {
-        let memory = Memory::new(100_000, 1 << 20, [1, 2], None);
+        let memory = of(100_000, Eviction::Lru);
         for index in 0..50 {
             let charge = memory.reserve(3_000, Duration::from_secs(10)).await.expect("room");
             let bytes = with(Bytes::from(vec![0; 100]), charge);
@@ -430,7 +410,7 @@ mod tests {
 
     #[tokio::test]
     async fn stored_bytes_give_way_least_recently_used_first() {
-        let memory = Memory::new(16_000, 1 << 20, [1, 2], None);
+        let memory = of(16_000, Eviction::Lru);
         for index in 0..30 {
             let bytes = slice(&memory, 1000).await.expect("room is made");
             memory.insert_slice(ContentId(1), index, bytes);
@@ -442,5 +422,46 @@ mod tests {
         assert!(memory.slice(ContentId(1), 29).is_some());
         assert!(memory.slice(ContentId(1), 1).is_none());
         assert!(memory.usage().evictions >= 15);
+    }
+
+    /// One request in two is for one of a few objects, the others are for new ones.
+    #[tokio::test]
+    async fn what_is_requested_often_stays_with_tiny_lfu() {
+        let hits = async |eviction| {
+            let memory = of(100_000, eviction);
+            let mut hits = 0;
+            for number in 0..4000_u64 {
+                let content = if number % 2 == 0 { number / 2 % 50 } else { 1000 + number };
+                if memory.slice(ContentId(content), 0).is_some() {
+                    hits += 1;
+                    continue;
+                }
+                let bytes = slice(&memory, 1000).await.expect("room");
+                memory.insert_slice(ContentId(content), 0, bytes);
+                memory.cache.run_pending_tasks();
+            }
+            assert!(memory.usage().bytes <= 100_000);
+            hits
+        };
+        let (lru, tiny_lfu) = (hits(Eviction::Lru).await, hits(Eviction::TinyLfu).await);
+        assert!(tiny_lfu > 1500 && lru < 500, "{tiny_lfu}, {lru}");
+    }
+
+    #[tokio::test]
+    async fn arriving_bytes_displace_stored_ones_with_tiny_lfu() {
+        let memory = of(100_000, Eviction::TinyLfu);
+        let mut readers = Vec::new();
+        for index in 0..60 {
+            let bytes = slice(&memory, 1000).await.expect("room");
+            memory.insert_slice(ContentId(1), index, bytes);
+            memory.cache.run_pending_tasks();
+        }
+        let stored = memory.cache.entry_count();
+        for _ in 0..60 {
+            let charge = memory.reserve(1000, Duration::from_secs(10)).await.expect("room");
+            readers.push(charge);
+        }
+        assert!(memory.usage().entries < stored);
+        assert!(memory.usage().evictions > 0 && memory.usage().bytes <= 100_000);
     }
 }

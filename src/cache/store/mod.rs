@@ -27,6 +27,7 @@ mod ledger;
 mod lookup;
 mod memory;
 mod memory_record;
+mod memory_room;
 mod memory_use;
 mod opening;
 mod options;
@@ -94,7 +95,7 @@ pub(crate) use memory_record::MemoryRecord;
 pub(crate) use memory_use::MemoryUse;
 pub(crate) use opening::examine_disk;
 pub use opening::{OpenError, check_purges};
-pub use options::Options;
+pub use options::{Eviction, Options};
 use pins::Pins;
 pub(crate) use predecessor::{ForPredecessor, Predecessor};
 pub use purge::{Purge, PurgeMode};
@@ -212,7 +213,7 @@ impl Store {
             identity,
             options,
             pages: MemfdArena::new(options.memory, options.slice),
-            memory: Memory::new(options.memory, options.slice, secret, on_eviction),
+            memory: Memory::new(&options, secret, on_eviction),
             fills: Fills::default(),
             flights: Mutex::default(),
             contents: ContentIds::new(identity.epoch),

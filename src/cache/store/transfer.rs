@@ -169,9 +169,10 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::store::{Content, Purge, PurgeBatch, PurgeMode};
+    use crate::cache::store::{Content, Eviction, Purge, PurgeBatch, PurgeMode};
 
-    const OPTIONS: Options = Options { memory: 16 << 20, slice: 1 << 20, read_ahead: 4 };
+    const OPTIONS: Options =
+        Options { memory: 16 << 20, eviction: Eviction::Lru, slice: 1 << 20, read_ahead: 4 };
 
     async fn purge(store: &Store) {
         let (distribution, purges) = ("media".into(), vec![Purge::Prefix("/".into())]);

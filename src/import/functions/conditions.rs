@@ -43,6 +43,15 @@ impl Condition {
         Self::Atom(Atom { subject, test })
     }
 
+    /// The number of its tests.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Known(_) | Self::Atom(_) => 1,
+            Self::Not(inner) => inner.size(),
+            Self::And(first, second) | Self::Or(first, second) => first.size() + second.size(),
+        }
+    }
+
     pub(super) fn negated(self) -> Self {
         match self {
             Self::Not(inner) => *inner,

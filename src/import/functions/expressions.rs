@@ -13,11 +13,14 @@ use oxc_span::GetSpan;
 use super::{
     Unclear,
     conditions::{Atom, Condition, Facts, Subject, Test},
-    value::{HOST, Piece, Value, joined},
+    value::{HOST, Piece, Value, checked_join, joined},
 };
 
 /// The most characters of code in a message.
 const LONGEST_SNIPPET: usize = 60;
+
+/// The most tests in a condition.
+const MAX_TESTS: usize = 1000;
 
 /// What is known while an expression is evaluated.
 pub(super) struct Scope<'a> {
@@ -87,6 +90,7 @@ impl Scope<'_> {
         let Some(left) = self.value(&logical.left)?.truth() else { return Ok(None) };
         let facts = self.facts.assuming(&left, needed);
         let right = Scope { facts, ..*self }.value(&logical.right)?.truth();
+        let right = right.filter(|right| left.size() + right.size() <= MAX_TESTS);
         Ok(right.map(|right| {
             let (left, right) = (Box::new(left), Box::new(right));
             Value::Condition(match logical.operator {
@@ -107,13 +111,16 @@ impl Scope<'_> {
         let (start, end) = (span.start as usize, span.end as usize);
         let text = self.source.get(start..end).unwrap_or_default();
         let text: Vec<&str> = text.split_whitespace().collect();
+        let text = text.join(" ");
+        let before = self.source.get(..start).unwrap_or_default();
+        let line = Some(before.matches('\n').count() + 1);
         // Texts may be secrets.
-        let text = without_literals(&text.join(" "));
+        if text.contains(['\'', '"', '`', '/']) {
+            return Unclear { line, reason: "it is not understood".to_owned() };
+        }
         let is_long = text.chars().count() > LONGEST_SNIPPET;
         let end = if is_long { "…" } else { "" };
         let text: String = text.chars().take(LONGEST_SNIPPET).chain(end.chars()).collect();
-        let before = self.source.get(..start).unwrap_or_default();
-        let line = Some(before.matches('\n').count() + 1);
         Unclear { line, reason: format!("`{text}` is not understood") }
     }
 
@@ -198,7 +205,7 @@ impl Scope<'_> {
                 let (Value::Text(left), Value::Text(right)) = (left, right) else {
                     return Ok(None);
                 };
-                return Ok(Some(Value::Text(joined(left, right))));
+                return Ok(checked_join(left, right).map(Value::Text));
             }
             BinaryOperator::Equality | BinaryOperator::StrictEquality => true,
             BinaryOperator::Inequality | BinaryOperator::StrictInequality => false,
@@ -349,24 +356,4 @@ fn equality(value: &Value, other: &Value, is_strict: bool) -> Option<Condition> 
         },
         _ => None,
     }
-}
-
-/// A text without what stands in quotes.
-fn without_literals(text: &str) -> String {
-    let (mut kept, mut quote) = (String::new(), None);
-    for c in text.chars() {
-        match quote {
-            Some(open) if c == open => quote = None,
-            Some(_) => continue,
-            None if ['\'', '"', '`'].contains(&c) => {
-                quote = Some(c);
-                kept.push(c);
-                kept.push('…');
-                continue;
-            }
-            None => {}
-        }
-        kept.push(c);
-    }
-    kept
 }

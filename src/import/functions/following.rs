@@ -14,7 +14,7 @@ use super::{
     Unclear,
     conditions::Facts,
     expressions::Scope,
-    value::{Piece, Value, joined},
+    value::{Piece, Value, checked_join},
 };
 
 /// Longest code in bytes (Amazon CloudFront Developer Guide, "Quotas").
@@ -277,7 +277,7 @@ fn assigned(operator: AssignmentOperator, old: Option<Value>, new: Value) -> Opt
     match (operator, old?, new) {
         (AssignmentOperator::Assign, _, new) => Some(new),
         (AssignmentOperator::Addition, Value::Text(old), Value::Text(new)) => {
-            Some(Value::Text(joined(old, new)))
+            checked_join(old, new).map(Value::Text)
         }
         _ => None,
     }

@@ -225,7 +225,7 @@ fn header_fields_of_responses() {
     for (code, reason) in [
         (
             "if (!event.response.headers['x-a']) { event.response.headers['x-a'] = { value: 'b' }; } return event.response;",
-            "line 1: `event.response.headers['…']` is not understood",
+            "line 1: it is not understood",
         ),
         (
             "event.response.headers['content-length'] = { value: '1' }; return event.response;",
@@ -255,7 +255,7 @@ fn what_is_not_understood_is_named_and_refused() {
         ),
         (
             "function handler(event) {\n  event.request.headers['x-a'] = { value: 'b' };\n  return event.request;\n}",
-            "line 2: `event.request.headers['…'] = { value: '…' }` is not understood",
+            "line 2: it is not understood",
         ),
         (
             "function handler(event) {\n  if (event.request.method == 'POST') { return event.request; }\n  return event.request;\n}",
@@ -277,7 +277,7 @@ fn what_is_not_understood_is_named_and_refused() {
             "function handler(event) { event.request.uri = '/{path}'; return event.request; }",
             "it makes a URL of more than the path of the request",
         ),
-        ("function handler(event) { throw 'a'; }", "line 1: `throw '…';` is not understood"),
+        ("function handler(event) { throw 'a'; }", "line 1: it is not understood"),
         (
             "function handler(event) { var r = event.request; r = r; if (r) { return r; } return r; }",
             "line 1: `r` is not understood",
@@ -361,6 +361,20 @@ fn what_could_mean_something_else_is_refused() {
         pairs.join(" && ")
     );
     assert_eq!(request(&many), Err("it has too many paths".to_owned()));
+    let doubled = format!(
+        "var s = 'aa'; {} event.request.uri = s; return event.request;",
+        "s += s;".repeat(40)
+    );
+    assert!(request(&doubled).is_err());
+    let nested: Vec<String> =
+        (0..60).map(|number| format!("var v{} = v{number} && v{number};", number + 1)).collect();
+    let nested = format!(
+        "var v0 = event.request.uri.endsWith('/'); {} if (v60) {{ {refuse} }} return event.request;",
+        nested.concat()
+    );
+    assert!(request(&nested).is_err());
+    let secret = "var s = 'pa\\'ss-word'; f(s, 'secret'); return event.request;";
+    assert_eq!(request(secret), Err("line 1: it is not understood".to_owned()));
     let long = format!(
         "var r = event.request; var a = r.headers.authorization; if (!a || a.value !== 'Basic ' + Buffer.from('a:{}').toString('base64')) {{ return {REFUSAL}; }} return r;",
         "b".repeat(72)

@@ -132,7 +132,7 @@ fn add(
     for host in hosts {
         let location = location.iter().map(|piece| match (piece, host) {
             (Piece::BareHost, Some(host)) => {
-                Ok(Piece::Literal(host.trim_start_matches("www.").to_owned()))
+                Ok(Piece::Literal(host.strip_prefix("www.").unwrap_or(host).to_owned()))
             }
             (Piece::BareHost, None) => Err(Unclear::function("it removes `www.` from any host")),
             (piece, _) => Ok(piece.clone()),

@@ -103,6 +103,19 @@ fn as_literal(pieces: &[Piece]) -> Option<&str> {
     }
 }
 
+/// The most bytes of a text.
+const MAX_TEXT: usize = 10 << 10;
+
+/// Joins two texts; `None` if the result is too long.
+pub(super) fn checked_join(first: Vec<Piece>, second: Vec<Piece>) -> Option<Vec<Piece>> {
+    let length = |piece: &Piece| match piece {
+        Piece::Literal(text) => text.len(),
+        _ => 1,
+    };
+    let pieces = first.iter().chain(&second);
+    (pieces.map(length).sum::<usize>() <= MAX_TEXT).then(|| joined(first, second))
+}
+
 /// Joins two texts.
 pub(super) fn joined(mut first: Vec<Piece>, second: Vec<Piece>) -> Vec<Piece> {
     for piece in second {

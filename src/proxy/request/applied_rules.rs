@@ -76,7 +76,7 @@ impl AppliedRules {
         let path = distribution.with_index(path).into_owned();
         // What may not be requested must not be reached by another path.
         for text in [path.for_patterns(), path.generous()] {
-            if let Some((matches, answer)) = own.refusal(&input, &text) {
+            if let Some((matches, answer)) = own.refusal_of_path(&input, &text) {
                 return Err(NotAdmitted::by_rule(answer, matches));
             }
         }
@@ -95,7 +95,9 @@ impl AppliedRules {
         fields: &mut Vec<(HeaderName, HeaderValue)>,
     ) {
         self.change_request(behavior, fields);
-        fields.extend(distribution.generation.clone().map(|generation| (GENERATION, generation)));
+        if let Some(generation) = &distribution.generation {
+            fields.push((GENERATION, generation.clone()));
+        }
         if self.is_moved {
             let name = distribution.settings.behaviors.name(behavior);
             fields.extend(HeaderValue::try_from(name).map(|name| (BEHAVIOR, name)));

@@ -36,42 +36,34 @@ pub(crate) struct IncomingRequest {
     pub(crate) trace: Option<Arc<Trace>>,
 }
 
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It is served.
+    Serve,
+    /// It is only explained.
+    Explain,
+}
+
 impl IncomingRequest {
     pub(crate) fn new(
         rules: &Rules,
         connection: &Arc<Connection>,
-        request: Parts,
+        mut request: Parts,
         at: Timestamp,
+        purpose: Purpose,
     ) -> Self {
         let viewer = Viewer::of(&rules.trusted_proxies, connection, &request.headers);
-        let selection = Selection::Full { https: viewer.https };
-        Self::on_side(rules, connection, (request, viewer), at, selection)
-    }
-
-    /// A request that is explained, not served.
-    pub(crate) fn to_explain(
-        rules: &Rules,
-        connection: &Arc<Connection>,
-        request: Parts,
-        at: Timestamp,
-    ) -> Self {
-        let viewer = Viewer::of(&rules.trusted_proxies, connection, &request.headers);
-        let selection = Selection::WithoutChance;
-        let incoming = Self::on_side(rules, connection, (request, viewer), at, selection);
-        Self { counts: false, ..incoming }
-    }
-
-    fn on_side(
-        rules: &Rules,
-        connection: &Arc<Connection>,
-        (mut request, viewer): (Parts, Viewer),
-        at: Timestamp,
-        selection: Selection,
-    ) -> Self {
         // Measure the head before adding headers.
         let head_length = head_length(&request);
         let staging = rules.staging.as_ref();
-        let side = staging.map(|staging| staging.select(&request.headers, at, selection));
+        let side = staging.map(|staging| {
+            let selection = match purpose {
+                Purpose::Serve => Selection::Full { https: viewer.https },
+                Purpose::Explain => Selection::WithoutChance,
+            };
+            staging.select(&request.headers, at, selection)
+        });
         let side = side.unwrap_or_default();
         let is_described = rules.describe_viewers(&side, &request);
         let forwarded_for =
@@ -89,7 +81,7 @@ impl IncomingRequest {
             request,
             is_described,
             forwarded_for,
-            counts: true,
+            counts: purpose == Purpose::Serve,
             side,
             trace: None,
         }

@@ -54,6 +54,7 @@ impl Rules {
     }
 
     /// The distribution for a host (without port), on one side. One that staging does not have serves all of its requests.
+    #[inline]
     pub(crate) fn select(&self, host: &str, side: &Side) -> Option<&Arc<Distribution>> {
         let primary = self.hosts.select(host)?;
         let staged = side.is_staged.then(|| self.staged(&primary.settings.id)).flatten();
