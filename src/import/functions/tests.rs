@@ -374,7 +374,9 @@ fn what_could_mean_something_else_is_refused() {
     );
     assert!(request(&nested).is_err());
     let secret = "var s = 'pa\\'ss-word'; f(s, 'secret'); return event.request;";
-    assert_eq!(request(secret), Err("line 1: it is not understood".to_owned()));
+    assert_eq!(request(secret), Err("line 1: `f` is not understood".to_owned()));
+    let secret = "if (event.request.headers.x?.value.padEnd('secret') === 'a') { return event.request; } return event.request;";
+    assert!(!request(secret).expect_err("refused").contains("secret"));
     let long = format!(
         "var r = event.request; var a = r.headers.authorization; if (!a || a.value !== 'Basic ' + Buffer.from('a:{}').toString('base64')) {{ return {REFUSAL}; }} return r;",
         "b".repeat(72)
