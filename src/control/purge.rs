@@ -75,10 +75,10 @@ impl State {
             PurgeBatch { distribution: staged_id(&batch.distribution), purges, mode }
         });
         self.purge(batch, caller, items).await?;
-        match staged.filter(|staged| !staged.purges.is_empty()) {
-            Some(staged) => self.purge(staged, caller, items).await,
-            None => Ok(()),
-        }
+        let Some(staged) = staged.filter(|staged| !staged.purges.is_empty()) else { return Ok(()) };
+        // The log and the metrics have the purge already.
+        let purged = self.edge.store().purge(staged).await;
+        purged.inspect_err(|error| tracing::error!(%error, caller, "the purge of staging failed"))
     }
 
     /// Purges and logs the purge, which is in force when this resolves.
