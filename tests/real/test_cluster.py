@@ -202,7 +202,8 @@ class Cluster(unittest.TestCase):
         for number in (1, 2):
             beat |= {"number": number, "clock": int((time.time() - 3600) * 1000)}
             self.nats.request("fb.media.hb.late.0000000000000001", beat)
-        node.program.wait_to_say("its clock is 3600 s behind this node's")
+        # A slow machine makes it a second more.
+        node.program.wait_to_say("its clock is 36")
         command = [PROGRAM, "cluster", "status", "--admin", node.admin]
         shown = subprocess.run(command, capture_output=True, text=True).stdout
         self.assertRegex(shown, r"late .* its clock is 3\d+ s behind this node's")
