@@ -4,6 +4,7 @@ pub mod clock;
 pub mod glob;
 pub mod instance;
 pub mod key_file;
+pub(crate) mod list_lines;
 pub mod log;
 pub(crate) mod memory;
 pub mod metrics;

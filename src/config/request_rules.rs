@@ -68,7 +68,7 @@ fn check_passwords_first(tables: &[Section<'_>]) {
     for table in tables.iter().skip(first).filter(|table| table.has("basic_auth")) {
         let message = format!("a rule with `basic_auth` comes after one with `{ending}`");
         let help = format!(
-            "move it before rule {}, which ends the list, so that nobody avoids the password",
+            "move it before rule {}, which ends the list, so that every request needs the password",
             first + 1
         );
         table.fault(table.span(), message, "in this rule", help);

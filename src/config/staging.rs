@@ -130,7 +130,7 @@ impl Config {
                 ));
             }
             settings.id = id.into();
-            // CloudFront is told once.
+            // An invalidation is copied to CloudFront once.
             settings.fan_out = None;
             staging.distributions.push(distribution);
         }

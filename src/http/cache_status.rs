@@ -77,6 +77,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// A report of a response that Forebay makes itself.
+    #[must_use]
+    pub const fn local(detail: &'static str) -> Self {
+        let mut report = Self::new(CacheStatus::Local);
+        report.detail = Some(detail);
+        report
+    }
+
     /// A report of `status` without further details.
     #[must_use]
     pub const fn new(status: CacheStatus) -> Self {

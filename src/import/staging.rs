@@ -42,7 +42,7 @@ impl<'a> Deployment<'a> {
         let (staged, primary): (Vec<_>, Vec<_>) =
             documents.distributions.iter().partition(is_staged);
         if primary.is_empty() {
-            // Somebody wants the staging distribution by itself.
+            // Without its primary one, a staging distribution is imported like any other.
             return Self { primary: staged, ..Self::default() };
         }
         let mut deployment = Self { primary, ..Self::default() };

@@ -127,7 +127,7 @@ impl Edge {
         let incoming = &exchange.incoming;
         let (answer, distribution) = match next {
             Next::Respond(answer, distribution) => (answer, distribution),
-            // The rules change all the time.
+            // Even the last decision wants a password: other rules came into force each time.
             Next::Verify(Verification { refusal, distribution, .. }) => {
                 (refusal, Some(distribution))
             }

@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use serde::Deserialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use crate::base::list_lines::list_lines;
+
 /// Purges by path, with their times in seconds since 1970.
 #[derive(Debug, Default)]
 pub(crate) struct Purges {
@@ -69,15 +71,11 @@ impl Purges {
                 }
             }
         } else {
-            for (number, line) in text.lines().enumerate() {
-                let line = line.trim();
-                if line.is_empty() || line.starts_with('#') {
-                    continue;
-                }
+            for (number, line) in list_lines(text) {
                 let words = line.split_once(char::is_whitespace);
                 let words = words.and_then(|(time, path)| Some((second(time)?, path.trim())));
                 let purge = words.filter(|(_, path)| path.starts_with('/'));
-                let (second, path) = purge.ok_or(PurgesError::Line(number + 1))?;
+                let (second, path) = purge.ok_or(PurgesError::Line(number))?;
                 purges.add(path, second);
             }
         }

@@ -142,9 +142,9 @@ class Staging(unittest.TestCase):
         self.assertEqual(self.forebay("reload").returncode, 0)
         self.assertEqual(self.get(aws_cf_cd_staging="yes"), (200, None))
         self.origins[1].status = 200
-        self.staged.write_text(self.staged.read_text().replace('value = "staged"', 'value = "mended"'))
+        self.staged.write_text(self.staged.read_text().replace('value = "staged"', 'value = "fixed"'))
         self.assertEqual(self.forebay("reload").returncode, 0)
-        self.assertEqual(self.get(aws_cf_cd_staging="yes"), (200, "mended"))
+        self.assertEqual(self.get(aws_cf_cd_staging="yes"), (200, "fixed"))
 
 
 if __name__ == "__main__":

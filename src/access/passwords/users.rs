@@ -3,18 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{Credentials, PasswordHash};
+use crate::base::list_lines::{LineError, list_lines};
 
 /// Users and the hashes of their passwords.
 #[derive(Debug, Default)]
 pub(crate) struct Users(BTreeMap<Box<str>, PasswordHash>);
-
-/// A line that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("line {line}: {reason}")]
-pub(crate) struct UserLineError {
-    line: usize,
-    reason: String,
-}
 
 impl Users {
     /// Maximum size of a file in bytes.
@@ -25,15 +18,11 @@ impl Users {
     ///
     /// # Errors
     /// For the first line that is not such a pair, and for a name that an earlier line has.
-    pub(crate) fn parse(text: &str) -> Result<Self, UserLineError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, LineError> {
         let mut users = Self::default();
-        for (number, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
+        for (number, line) in list_lines(text) {
             // The line may be a password, so an error does not repeat it.
-            let refuse = |reason: String| UserLineError { line: number + 1, reason };
+            let refuse = |reason: String| LineError { line: number, reason };
             let expected = || refuse("expected a user name, a colon and a bcrypt hash".to_owned());
             let (name, rest) = line.split_once(':').ok_or_else(expected)?;
             if name.is_empty() {

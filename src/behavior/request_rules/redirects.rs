@@ -5,7 +5,10 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 use http::StatusCode;
 
 use super::{PathCondition, Redirect, Target};
-use crate::cache::key::{CanonicalPath, PathForm};
+use crate::{
+    base::list_lines::{LineError, list_lines},
+    cache::key::{CanonicalPath, PathForm},
+};
 
 /// A rule's list of redirects.
 #[derive(Clone, Debug)]
@@ -20,14 +23,6 @@ pub(crate) struct Redirects {
 /// Redirects by path.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RedirectList(HashMap<Box<str>, (Box<str>, Option<StatusCode>)>);
-
-/// A line that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("line {line}: {reason}")]
-pub(crate) struct LineError {
-    line: usize,
-    reason: String,
-}
 
 impl Redirects {
     /// The redirect for a path.
@@ -48,12 +43,8 @@ impl RedirectList {
     /// For the first line that is not a path, a target and perhaps a status, and for a path that an earlier line has.
     pub(crate) fn parse(text: &str, form: PathForm) -> Result<Self, LineError> {
         let mut list = HashMap::new();
-        for (number, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let refuse = |reason: String| LineError { line: number + 1, reason };
+        for (number, line) in list_lines(text) {
+            let refuse = |reason: String| LineError { line: number, reason };
             let (path, target) = parse_line(line, form).map_err(refuse)?;
             if list.insert(path.clone(), target).is_some() {
                 return Err(refuse(format!("an earlier line has the path `{path}`, too")));

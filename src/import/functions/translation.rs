@@ -12,7 +12,7 @@ use super::{
 };
 use crate::http::field_table::FieldTrait;
 
-/// The header field in which CloudFront tells the viewer's country.
+/// The header field in which CloudFront sends the viewer's country.
 const COUNTRY: &str = "cloudfront-viewer-country";
 
 /// Translates a function that runs at an event of a distribution with these aliases.

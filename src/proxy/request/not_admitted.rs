@@ -7,10 +7,7 @@ use crate::{
     access::passwords::Login,
     base::metrics::ResultType,
     behavior::{RuleAnswer, RuleMatches},
-    http::{
-        body::Body,
-        cache_status::{CacheStatus, Report},
-    },
+    http::{body::Body, cache_status::Report},
     proxy::response::proxy_response::{Head, ProxyResponse},
 };
 
@@ -87,23 +84,19 @@ impl Unauthorized {
 
     pub(crate) const STATUS: StatusCode = StatusCode::UNAUTHORIZED;
 
-    /// Asks the viewer for a password.
+    /// The response that makes a browser ask for a user name and a password.
     pub(crate) fn into_answer(self) -> ProxyResponse {
         let fields = [
             (header::WWW_AUTHENTICATE, self.challenge),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
-        error(
-            Self::STATUS,
-            Report { detail: Some(Self::TOKEN), ..Report::new(CacheStatus::Local) },
-            fields,
-        )
+        error(Self::STATUS, Report::local(Self::TOKEN), fields)
     }
 
     /// Refuses a request because too many logins wait.
     pub(crate) fn busy() -> ProxyResponse {
-        let report = Report { detail: Some(Self::BUSY), ..Report::new(CacheStatus::Local) };
-        error(StatusCode::SERVICE_UNAVAILABLE, report, [(header::RETRY_AFTER, 1.into())])
+        let fields = [(header::RETRY_AFTER, 1.into())];
+        error(StatusCode::SERVICE_UNAVAILABLE, Report::local(Self::BUSY), fields)
     }
 }
 
@@ -117,8 +110,7 @@ impl RuleRedirect {
             // A 301 could be reused for other viewers (RFC 9111 §4.2.2).
             fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        let mut report = Report::new(CacheStatus::Local);
-        report.detail = Some(Self::TOKEN);
+        let report = Report::local(Self::TOKEN);
         let head = Head::Page(self.status, fields);
         ProxyResponse::new(head, Body::empty(), ResultType::Redirect, report)
     }

@@ -13,7 +13,7 @@ use crate::{
     http::{
         authority::{authority, host},
         body::Body,
-        cache_status::{CacheStatus, Report},
+        cache_status::Report,
         framing::FramingError,
     },
     outbound::ErrorClass,
@@ -163,8 +163,8 @@ impl Rejection {
             _ => None,
         };
         fields.extend(more);
-        let mut report = Report::new(CacheStatus::Local);
-        (report.detail, report.hide_reason) = (Some(self.token()), matches!(self, Self::Signed(_)));
+        let mut report = Report::local(self.token());
+        report.hide_reason = matches!(self, Self::Signed(_));
         let (head, content, result) = match self {
             Self::Signed(refused) => {
                 fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
@@ -210,8 +210,7 @@ pub(crate) fn error(
 
 /// The error response for a failed fetch.
 pub(crate) fn failed(failure: FetchError) -> ProxyResponse {
-    let report = Report { detail: Some(failure.detail), ..Report::new(CacheStatus::Local) };
-    error(failure.status, report, None)
+    error(failure.status, Report::local(failure.detail), None)
 }
 
 /// Whether a part of the viewer's request beyond the cache key may have caused the failure: the origin
